@@ -22,6 +22,12 @@ class Handle {
   Handle& operator=(Handle&& other) noexcept;
   ~Handle();
   hid_t get() const { return id_; }
+  /// Gives the identifier up; the caller closes it.
+  hid_t release() {
+    const hid_t id = id_;
+    id_ = H5I_INVALID_HID;
+    return id;
+  }
   explicit operator bool() const { return id_ >= 0; }
 
  private:
@@ -29,7 +35,7 @@ class Handle {
   Close close_ = nullptr;
 };
 
-/// HDF5 type of a C++ element type: int8/uint8/int32/int64/uint64/float/double.
+/// HDF5 type of a C++ element type: int8/uint8/uint16/int32/int64/uint64/float/double.
 template <class T>
 hid_t native_type();
 
