@@ -1,0 +1,71 @@
+// This process's place in the job: MPI start-up and end, rank, node, and a small control plane for host data.
+// A program started without mpirun is a job of one rank. How ranks agree on an error: see cluster/together.h.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cluster/mpi_calls.h"
+
+namespace medfuse::cluster {
+
+enum class Combine { sum, min, max };
+
+/// Owns MPI from construction to destruction (unless MPI was already started by someone else, who then ends it).
+/// Every control-plane call is collective: all ranks make the same calls in the same order, from one thread. None waits
+/// longer than the timeout: then it throws Error(communication) naming the rank and the operation.
+class Process {
+ public:
+  /// Throws Error(communication) if MPI cannot start or gives less than MPI_THREAD_MULTIPLE.
+  explicit Process(int* argc = nullptr, char*** argv = nullptr);
+  /// Ends MPI; every rank must come here (or through abort_job), since MPI_Finalize waits for all.
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  int local_rank() const { return local_rank_; }  ///< rank among those of the same node
+  int local_size() const { return local_size_; }  ///< ranks on this node
+  const std::string& host() const { return host_; }
+
+  /// `root`'s text everywhere.
+  std::string broadcast(const std::string& text, int root = 0);
+  /// Every rank's text in rank order on `root`; an empty list elsewhere.
+  std::vector<std::string> gather(const std::string& text, int root = 0);
+  /// Every rank's text in rank order, on every rank.
+  std::vector<std::string> all_gather(const std::string& text);
+  /// Elementwise over all ranks; every rank gives as many values. Sums are in rank order, so that the bits repeat.
+  std::vector<double> all_reduce(const std::vector<double>& values, Combine combine);
+  std::vector<std::int64_t> all_reduce(const std::vector<std::int64_t>& values, Combine combine);
+  double all_reduce(double value, Combine combine) { return all_reduce(std::vector<double>{value}, combine).front(); }
+  std::int64_t all_reduce(std::int64_t value, Combine combine) {
+    return all_reduce(std::vector<std::int64_t>{value}, combine).front();
+  }
+  /// Returns once every rank has called it.
+  void barrier();
+
+  /// How long a control-plane call may take before a peer is called hung (default 10 minutes).
+  void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
+  std::chrono::milliseconds timeout() const { return timeout_; }
+
+  /// All ranks, for communicators to duplicate; the control plane has a private one of its own.
+  MPI_Comm world() const { return MPI_COMM_WORLD; }
+
+ private:
+  std::string gather_bytes(const std::string& bytes, std::vector<int>& lengths, const char* operation);
+
+  bool started_here_ = false;
+  MPI_Comm control_ = MPI_COMM_NULL;
+  int rank_ = 0;
+  int size_ = 1;
+  int local_rank_ = 0;
+  int local_size_ = 1;
+  std::string host_;
+  std::chrono::milliseconds timeout_ = std::chrono::minutes(10);
+};
+
+}  // namespace medfuse::cluster
