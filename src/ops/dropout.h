@@ -11,6 +11,8 @@ namespace medfuse::ops {
 /// What the masks of one batch hang on. An undefined `sample_keys` switches dropout off (evaluation).
 struct DropoutKeys {
   at::Tensor sample_keys_B;  ///< int64 [B]: key({seed, stage, epoch, sample id}) of base/random.h
+  /// int64 [B]: number of each row's token, where rows are tokens of x [B, D] laid end to end; undefined: all 0.
+  at::Tensor tokens_B;
 };
 
 /// Places of a dropout inside one layer.
