@@ -249,6 +249,24 @@ std::vector<std::size_t> File::shape(const std::string& name) const {
 }
 
 template <class T>
+std::uint64_t File::offset(const std::string& name) const {
+  const Handle dataset = open_dataset(id(), path_, name);
+  const Handle type = own(H5Dget_type(dataset.get()), H5Tclose, path_, name, "read the type of");
+  check_type<T>(type.get(), path_, name);
+  const Handle space = own(H5Dget_space(dataset.get()), H5Sclose, path_, name, "read the shape of");
+  const hssize_t count = H5Sget_simple_extent_npoints(space.get());
+  if (count < 0) fail(path_, name, "read the shape of");
+  if (count == 0) return 0;
+  const haddr_t offset = H5Dget_offset(dataset.get());
+  if (offset == HADDR_UNDEF || H5Tequal(type.get(), native_type<T>()) <= 0 ||
+      H5Dget_storage_size(dataset.get()) / sizeof(T) != static_cast<hsize_t>(count)) {
+    data_error("{}: '{}' is chunked, compressed or incomplete, a contiguous dataset is needed: write the file again",
+               path_.string(), name);
+  }
+  return offset;
+}
+
+template <class T>
 std::vector<T> File::read(const std::string& name) const {
   const std::vector<std::size_t> dims = shape(name);
   if (dims.empty()) data_error("{}: '{}' is a single value, not an array: write the file again", path_.string(), name);
@@ -334,6 +352,14 @@ void File::set_attribute(const std::string& name, const std::vector<double>& val
   check(H5Awrite(attribute.get(), H5T_NATIVE_DOUBLE, values.data()), path_, name, "write attribute");
 }
 
+void File::set_attribute(const std::string& name, const std::vector<std::int64_t>& values) {
+  const hsize_t count = values.size();
+  const Handle space = own(H5Screate_simple(1, &count, nullptr), H5Sclose, path_, name, "describe");
+  const Handle attribute = create_attribute(id(), path_, name, H5T_NATIVE_INT64, space.get());
+  if (values.empty()) return;
+  check(H5Awrite(attribute.get(), H5T_NATIVE_INT64, values.data()), path_, name, "write attribute");
+}
+
 std::string File::string_attribute(const std::string& name) const {
   const std::vector<std::string> values = read_strings(id(), path_, name);
   if (values.size() != 1) data_error("{}: attribute '{}' is not one text: write the file again", path_.string(), name);
@@ -362,6 +388,14 @@ std::vector<double> File::doubles_attribute(const std::string& name) const {
   return values;
 }
 
+std::vector<std::int64_t> File::ints_attribute(const std::string& name) const {
+  const Handle attribute = open_attribute(id(), path_, name);
+  std::vector<std::int64_t> values(attribute_size(attribute, H5T_INTEGER, path_, name));
+  if (values.empty()) return values;
+  check(H5Aread(attribute.get(), H5T_NATIVE_INT64, values.data()), path_, name, "read attribute");
+  return values;
+}
+
 bool File::contains(const std::string& name) const {
   silence();
   return exists(id(), name);
@@ -378,6 +412,7 @@ void File::close() {
 #define MEDFUSE_HDF5_ELEMENT(T)                                                                \
   template void File::write(const std::string&, const std::vector<T>&);                        \
   template void File::write_matrix(const std::string&, const std::vector<T>&, std::size_t);    \
+  template std::uint64_t File::offset<T>(const std::string&) const;                            \
   template std::vector<T> File::read(const std::string&) const;                                \
   template std::vector<T> File::read_rows(const std::string&, std::size_t, std::size_t) const;
 MEDFUSE_HDF5_ELEMENT(std::int8_t)

@@ -53,6 +53,10 @@ class File {
   void write_matrix(const std::string& name, const std::vector<T>& values, std::size_t columns);
 
   std::vector<std::size_t> shape(const std::string& name) const;
+  /// Where the elements of a dataset of type T lie in the file, one after the other: readers that know it need neither
+  /// the library nor its lock. Error(data) if the type differs or the dataset is chunked; 0 for an empty dataset.
+  template <class T>
+  std::uint64_t offset(const std::string& name) const;
   template <class T>
   std::vector<T> read(const std::string& name) const;
   /// Elements [begin, end) of the first dimension, all of the others.
@@ -64,10 +68,12 @@ class File {
   void set_attribute(const std::string& name, double value);
   void set_attribute(const std::string& name, const std::vector<std::string>& values);
   void set_attribute(const std::string& name, const std::vector<double>& values);
+  void set_attribute(const std::string& name, const std::vector<std::int64_t>& values);
   std::string string_attribute(const std::string& name) const;
   std::int64_t int_attribute(const std::string& name) const;
   std::vector<std::string> strings_attribute(const std::string& name) const;
   std::vector<double> doubles_attribute(const std::string& name) const;
+  std::vector<std::int64_t> ints_attribute(const std::string& name) const;
 
   bool contains(const std::string& name) const;
   /// Flushes and closes; errors (a full disk) surface here, not in the destructor.
