@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,7 @@ struct LabColumn {
 /// What is common to all samples of a packed data set.
 struct PackedInfo {
   std::vector<std::string> diseases;
+  std::vector<std::vector<std::string>> disease_codes;  ///< [diseases] ICD-9 prefixes without dots
   std::vector<LabColumn> labs;
   bool has_labels = true;
   std::string tokenizer;               ///< folder or file it was read from
@@ -43,8 +45,12 @@ struct PackedInfo {
   std::int64_t vocabulary = 0;         ///< 1 + the largest id that the tokenizer can give
   std::int64_t max_tokens = 0;
   std::vector<std::string> sections;
+  std::vector<std::string> categories;      ///< of notes; empty: every note
+  bool abnormal_labs = true;                ///< flagged labs are in the text
+  std::vector<std::string> abnormal_flags;
+  std::map<std::string, std::string> tables;  ///< tables' and columns' names by option name
   std::string lab_value;               ///< first, last, mean, min or max
-  double window_hours = 0;             ///< 0: the whole admission
+  double window_hours = 0;                  ///< 0: the whole admission
   std::int64_t samples = 0;
 };
 

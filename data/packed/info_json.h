@@ -1,0 +1,36 @@
+// The index of a packed data set (index.json): what is common to its samples, and its shards with their checksums.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "data/packed/packed.h"
+
+namespace medfuse::data {
+
+/// One HDF5 file of a packed data set.
+struct ShardEntry {
+  std::string file;            ///< name within the folder
+  std::int64_t samples = 0;
+  std::uint64_t bytes = 0;     ///< size of the file
+  std::uint64_t checksum = 0;  ///< XXH64 of the file
+};
+
+struct PackedIndex {
+  PackedInfo info;
+  std::vector<ShardEntry> shards;
+};
+
+nlohmann::json info_to_json(const PackedInfo& info);
+/// `where` names the source in errors. Throws Error(data) for a missing or ill-typed key.
+PackedInfo info_from_json(const nlohmann::json& json, const std::string& where);
+
+/// Writes FOLDER/index.json, atomically.
+void write_index(const std::filesystem::path& folder, const PackedIndex& index);
+/// Reads an index.json. Throws Error(data) naming the file and key if it is missing, broken or of a newer format.
+PackedIndex read_index(const std::filesystem::path& file);
+
+}  // namespace medfuse::data
