@@ -1,0 +1,77 @@
+// AdamW (Loshchilov & Hutter, arXiv 1711.05101) with masters and moments in float32 (float64 for float64 parameters).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "src/train/adamw_factors.h"
+
+namespace medfuse::train {
+
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+};
+
+/// Parameters that share a learning-rate factor and a weight decay. Vectors and scalars (biases, norm weights, learned
+/// tokens kept as vectors) are never decayed.
+struct ParameterGroup {
+  std::vector<NamedTensor> parameters;  ///< names are unique over all groups
+  double rate_factor = 1.0;             ///< times the learning rate given to step()
+  double weight_decay = 0.0;
+};
+
+class AdamW {
+ public:
+  /// Throws std::logic_error for a parameter that is not a contiguous floating-point leaf, or a name used twice.
+  explicit AdamW(std::vector<ParameterGroup> groups, AdamWOptions options = {});
+
+  /// One update with gradient * gradient_scale, so that clipping (scale = min(1, clip / norm)) need not rewrite the
+  /// gradients. A parameter without a gradient keeps its value, its moments and its own step count, as in PyTorch.
+  /// Bit-for-bit independent of the number of threads.
+  void step(double learning_rate, double gradient_scale = 1.0);
+
+  /// Drops all gradients.
+  void zero_grad();
+
+  /// All parameters, in group order, for clipping and reduction.
+  std::vector<NamedTensor> parameters() const;
+
+  /// Everything that a checkpoint must hold beside the parameters: NAME.moment1, NAME.moment2 (master type, the
+  /// parameter's shape), NAME.master for bf16 and f16 parameters only, and "steps", int64 [parameters], how often each
+  /// was updated. The tensors are the live ones: write into them (copy_, without gradients) to restore.
+  std::vector<NamedTensor> state() const;
+
+ private:
+  struct Entry {
+    std::string name;
+    at::Tensor parameter;
+    at::Tensor master;  // the parameter itself unless that is bf16 or f16
+    at::Tensor moment1;
+    at::Tensor moment2;
+    double rate_factor = 1;
+    double weight_decay = 0;
+  };
+
+  AdamWOptions options_;
+  std::vector<Entry> entries_;
+  at::Tensor steps_;  // int64 [entries], host
+};
+
+/// One pass over contiguous host tensors of type f32 or f64, all of one type and size.
+void adamw_fused(const at::Tensor& value, const at::Tensor& moment1, const at::Tensor& moment2,
+                 const at::Tensor& gradient, const AdamWFactors& factors);
+/// The same, to rounding, by tensor operations on any device.
+void adamw_tensors(const at::Tensor& value, const at::Tensor& moment1, const at::Tensor& moment2,
+                   const at::Tensor& gradient, const AdamWFactors& factors);
+
+}  // namespace medfuse::train
