@@ -19,7 +19,13 @@ set(nvidia_root "${site_packages}/nvidia" CACHE PATH "Folder of the NVIDIA wheel
 
 add_library(torch_deps INTERFACE)
 add_library(medfuse::torch ALIAS torch_deps)
-target_include_directories(torch_deps SYSTEM INTERFACE
+# LibTorch ships headers of another fmt than the library that is linked: let the system's come first.
+find_package(fmt REQUIRED)
+get_target_property(fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+list(GET fmt_include 0 fmt_include)
+file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/system_fmt")
+file(CREATE_LINK "${fmt_include}/fmt" "${CMAKE_BINARY_DIR}/system_fmt/fmt" SYMBOLIC)
+target_include_directories(torch_deps SYSTEM INTERFACE "${CMAKE_BINARY_DIR}/system_fmt"
   "${torch_root}/include" "${torch_root}/include/torch/csrc/api/include"
   "${nvidia_root}/cu13/include" "${nvidia_root}/nccl/include")
 # libtorch_cuda registers the CUDA backend when it is loaded: keep it although no symbol of it may be used directly.
@@ -36,7 +42,6 @@ find_package(Boost REQUIRED COMPONENTS program_options)
 find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(nlohmann_json REQUIRED)
-find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
