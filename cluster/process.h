@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "cluster/mpi_calls.h"
-
 namespace medfuse::cluster {
+
+class MpiGroup;
 
 enum class Combine { sum, min, max };
 
@@ -21,7 +21,8 @@ class Process {
  public:
   /// Throws Error(communication) if MPI cannot start or gives less than MPI_THREAD_MULTIPLE.
   explicit Process(int* argc = nullptr, char*** argv = nullptr);
-  /// Ends MPI; every rank must come here (or through abort_job), since MPI_Finalize waits for all.
+  /// Ends MPI, for which every rank must come here. Destroyed by an exception that only this rank has, it ends the whole
+  /// job with MPI_Abort instead; to have the error printed and its code kept, use run_job of cluster/together.h.
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
@@ -52,14 +53,16 @@ class Process {
   void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
   std::chrono::milliseconds timeout() const { return timeout_; }
 
-  /// All ranks, for communicators to duplicate; the control plane has a private one of its own.
-  MPI_Comm world() const { return MPI_COMM_WORLD; }
+  /// For cluster/together.h: an exception that now leaves this object's scope leaves it on all ranks.
+  void set_leaving_together() { leaving_together_ = true; }
 
  private:
-  std::string gather_bytes(const std::string& bytes, std::vector<int>& lengths, const char* operation);
+  template <class T>
+  std::vector<T> reduce(const std::vector<T>& values, Combine combine);
 
   bool started_here_ = false;
-  MPI_Comm control_ = MPI_COMM_NULL;
+  bool leaving_together_ = false;
+  std::shared_ptr<MpiGroup> control_;
   int rank_ = 0;
   int size_ = 1;
   int local_rank_ = 0;

@@ -1,0 +1,248 @@
+#include "cluster/mpi_communicator.h"
+
+#include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "cluster/exchange.h"
+#include "cluster/tensor_checks.h"
+
+namespace medfuse::cluster {
+
+namespace {
+
+MPI_Datatype mpi_type(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat: return MPI_FLOAT;
+    case at::kDouble: return MPI_DOUBLE;
+    case at::kLong: return MPI_INT64_T;
+    case at::kByte: return MPI_UINT8_T;
+    default: return MPI_UINT16_T;  // bf16 and f16 travel as they are; only sums need to know them
+  }
+}
+
+/// Reduces in the order of the list. Sums of bf16 and f16 are formed in f32 and rounded once.
+at::Tensor reduce_in_order(const std::vector<at::Tensor>& parts, Reduction reduction) {
+  const at::ScalarType type = parts.front().scalar_type();
+  const bool half = type == at::kBFloat16 || type == at::kHalf;
+  at::Tensor result = reduction == Reduction::sum && half ? parts.front().to(at::kFloat) : parts.front().clone();
+  for (std::size_t r = 1; r < parts.size(); ++r) {
+    if (reduction == Reduction::sum) {
+      result.add_(parts[r]);
+    } else {
+      at::maximum_out(result, result, parts[r]);
+    }
+  }
+  return result.to(type);
+}
+
+class MpiWork : public Work {
+ public:
+  MpiWork(std::shared_ptr<Exchange> exchange, std::chrono::milliseconds timeout)
+      : exchange_(std::move(exchange)), timeout_(timeout), exceptions_(std::uncaught_exceptions()) {}
+
+  /// A forgotten collective is waited for. While an exception unwinds it is left to the progress list instead, which
+  /// keeps its tensors: a peer may never come.
+  ~MpiWork() override {
+    if (!exchange_ || std::uncaught_exceptions() > exceptions_) return;
+    try {
+      exchange_->wait(timeout_);
+    } catch (...) {  // the next collective will fail as well, and says so where it can
+    }
+  }
+
+  void wait() override {
+    if (!exchange_) return;
+    const auto exchange = std::exchange(exchange_, nullptr);
+    exchange->wait(timeout_);
+  }
+
+ private:
+  std::shared_ptr<Exchange> exchange_;  // null: nothing to do, or waited for
+  std::chrono::milliseconds timeout_;
+  int exceptions_;
+};
+
+class MpiCommunicator : public Communicator {
+ public:
+  MpiCommunicator(MPI_Comm comm, const MpiOptions& options, std::chrono::milliseconds timeout)
+      : group_(std::make_shared<MpiGroup>(comm, options.largest_message)), options_(options), timeout_(timeout) {}
+
+  int rank() const override { return group_->rank(); }
+  int size() const override { return group_->size(); }
+  at::Device device() const override { return at::kCPU; }
+  std::string backend() const override { return "mpi"; }
+  void set_timeout(std::chrono::milliseconds timeout) override { timeout_ = timeout; }
+
+  std::unique_ptr<Work> all_reduce(const at::Tensor& tensor, Reduction reduction) override;
+  std::unique_ptr<Work> broadcast(const at::Tensor& tensor, int root) override;
+  std::unique_ptr<Work> all_gather(const at::Tensor& output, const at::Tensor& input) override;
+  std::unique_ptr<Work> reduce_scatter(const at::Tensor& output, const at::Tensor& input, Reduction reduction) override;
+  void barrier() override;
+  std::unique_ptr<Communicator> split(int colour, int order) override;
+
+ private:
+  std::unique_ptr<Work> start(std::string operation, std::vector<Exchange::Stage> stages) {
+    return std::make_unique<MpiWork>(Exchange::start(group_, std::move(operation), std::move(stages)), timeout_);
+  }
+  std::unique_ptr<Work> nothing() { return std::make_unique<MpiWork>(nullptr, timeout_); }
+
+  std::shared_ptr<MpiGroup> group_;
+  MpiOptions options_;
+  std::chrono::milliseconds timeout_;
+};
+
+/// Memory of the elements [begin, begin + count) of a contiguous tensor.
+char* at_element(const at::Tensor& tensor, std::int64_t begin) {
+  return static_cast<char*>(tensor.mutable_data_ptr()) + begin * static_cast<std::int64_t>(tensor.element_size());
+}
+
+/// Calls f(to, from) for each other member; everyone starts with the next one, so that no rank is asked by all at once.
+template <class F>
+void for_each_other(int rank, int size, const F& f) {
+  for (int step = 1; step < size; ++step) f((rank + step) % size, (rank - step + size) % size);
+}
+
+std::unique_ptr<Work> MpiCommunicator::all_reduce(const at::Tensor& given, Reduction reduction) {
+  check_tensor("all_reduce", given, device());
+  const int n = size(), me = rank();
+  const std::int64_t count = given.numel();
+  if (n == 1 || count == 0) return nothing();
+  const at::Tensor tensor = given.detach().view({-1});
+  const MPI_Datatype type = mpi_type(tensor.scalar_type());
+  const std::string operation = describe(reduction == Reduction::sum ? "all_reduce (sum)" : "all_reduce (max)", tensor, n);
+
+  if (count * static_cast<std::int64_t>(tensor.element_size()) * n <= options_.direct_bytes) {
+    // Short: everyone gets everything, one latency instead of two.
+    const at::Tensor all = at::empty({n, count}, tensor.options());
+    return start(operation, {
+      [=](Exchange& e) {
+        for_each_other(me, n, [&](int to, int from) {
+          e.receive(from, at_element(all, from * count), count, type);
+          e.send(to, tensor.const_data_ptr(), count, type);
+        });
+      },
+      [=](Exchange&) {
+        at::NoGradGuard no_grad;
+        all.select(0, me).copy_(tensor);
+        tensor.copy_(reduce_in_order(all.unbind(0), reduction));
+      }});
+  }
+
+  // Long: rank r reduces block r of everyone, then hands it out.
+  const std::int64_t block = (count + n - 1) / n;
+  const auto begin = [=](int r) { return std::min(r * block, count); };
+  const auto length = [=](int r) { return begin(r + 1) - begin(r); };
+  const at::Tensor others = at::empty({n, length(me)}, tensor.options());
+  return start(operation, {
+    [=](Exchange& e) {
+      for_each_other(me, n, [&](int to, int from) {
+        e.receive(from, at_element(others, from * length(me)), length(me), type);
+        e.send(to, at_element(tensor, begin(to)), length(to), type);
+      });
+    },
+    [=](Exchange& e) {
+      at::NoGradGuard no_grad;
+      const at::Tensor own = tensor.narrow(0, begin(me), length(me));
+      std::vector<at::Tensor> parts = others.unbind(0);
+      parts[static_cast<std::size_t>(me)] = own;
+      own.copy_(reduce_in_order(parts, reduction));
+      for_each_other(me, n, [&](int to, int from) {
+        e.receive(from, at_element(tensor, begin(from)), length(from), type);
+        e.send(to, at_element(tensor, begin(me)), length(me), type);
+      });
+    }});
+}
+
+std::unique_ptr<Work> MpiCommunicator::broadcast(const at::Tensor& given, int root) {
+  check_tensor("broadcast", given, device());
+  check_root("broadcast", root, size());
+  if (size() == 1 || given.numel() == 0) return nothing();
+  const at::Tensor tensor = given.detach();
+  const MPI_Datatype type = mpi_type(tensor.scalar_type());
+  const Tree tree = broadcast_tree(rank(), size(), root);
+  return start(describe("broadcast", tensor, size()), {
+    [=](Exchange& e) {
+      if (tree.parent >= 0) e.receive(tree.parent, tensor.mutable_data_ptr(), tensor.numel(), type);
+    },
+    [=](Exchange& e) {
+      for (const int child : tree.children) e.send(child, tensor.const_data_ptr(), tensor.numel(), type);
+    }});
+}
+
+std::unique_ptr<Work> MpiCommunicator::all_gather(const at::Tensor& given_output, const at::Tensor& given_input) {
+  check_tensor("all_gather", given_output, device());
+  check_tensor("all_gather", given_input, device());
+  check_pair("all_gather", given_output, given_input, size());
+  const int n = size(), me = rank();
+  const std::int64_t count = given_input.numel();
+  const at::Tensor output = given_output.detach().view({-1}), input = given_input.detach().view({-1});
+  const MPI_Datatype type = mpi_type(input.scalar_type());
+  return start(describe("all_gather", output, n), {
+    [=](Exchange& e) {
+      at::NoGradGuard no_grad;
+      output.narrow(0, me * count, count).copy_(input);
+      for_each_other(me, n, [&](int to, int from) {
+        e.receive(from, at_element(output, from * count), count, type);
+        e.send(to, input.const_data_ptr(), count, type);
+      });
+    }});
+}
+
+std::unique_ptr<Work> MpiCommunicator::reduce_scatter(const at::Tensor& given_output, const at::Tensor& given_input,
+                                                      Reduction reduction) {
+  check_tensor("reduce_scatter", given_output, device());
+  check_tensor("reduce_scatter", given_input, device());
+  check_pair("reduce_scatter", given_input, given_output, size());
+  const int n = size(), me = rank();
+  const std::int64_t count = given_output.numel();
+  const at::Tensor output = given_output.detach().view({-1}), input = given_input.detach().view({n, count});
+  const at::Tensor others = at::empty({n, count}, input.options());
+  const MPI_Datatype type = mpi_type(input.scalar_type());
+  return start(describe(reduction == Reduction::sum ? "reduce_scatter (sum)" : "reduce_scatter (max)", input, n), {
+    [=](Exchange& e) {
+      for_each_other(me, n, [&](int to, int from) {
+        e.receive(from, at_element(others, from * count), count, type);
+        e.send(to, at_element(input, to * count), count, type);
+      });
+    },
+    [=](Exchange&) {
+      at::NoGradGuard no_grad;
+      std::vector<at::Tensor> parts = others.unbind(0);
+      parts[static_cast<std::size_t>(me)] = input[me];
+      output.copy_(reduce_in_order(parts, reduction));
+    }});
+}
+
+void MpiCommunicator::barrier() {
+  start(fmt::format("barrier among {} ranks", size()), {[group = group_](Exchange& e) {
+    MPI_Request request;
+    MEDFUSE_MPI(MPI_Ibarrier(group->comm(), &request));
+    e.add(request);
+  }})->wait();
+}
+
+std::unique_ptr<Communicator> MpiCommunicator::split(int colour, int order) {
+  if (colour < 0) throw std::logic_error("split: a colour is not negative");
+  barrier();  // MPI_Comm_split blocks: enter it only when all are here
+  MPI_Comm part;
+  MEDFUSE_MPI(MPI_Comm_split(group_->comm(), colour, order, &part));
+  return std::make_unique<MpiCommunicator>(part, options_, timeout_);
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_mpi_communicator(Process& process, const MpiOptions& options) {
+  process.barrier();
+  MPI_Comm world;
+  MEDFUSE_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &world));
+  return std::make_unique<MpiCommunicator>(world, options, process.timeout());
+}
+
+}  // namespace medfuse::cluster

@@ -1,0 +1,24 @@
+// What every communicator demands of its tensors, checked before anything is sent. Faults of the caller: std::logic_error.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+#include "cluster/communicator.h"
+
+namespace medfuse::cluster {
+
+/// Contiguous, dense, on the device, of a type that communicators carry.
+void check_tensor(const char* operation, const at::Tensor& tensor, at::Device device);
+/// One type for both, and `larger` has `factor` times the elements of `smaller`.
+void check_pair(const char* operation, const at::Tensor& larger, const at::Tensor& smaller, std::int64_t factor);
+void check_root(const char* operation, int root, int size);
+/// "f32", "bf16", ...: for messages.
+const char* type_name(at::ScalarType type);
+/// "all_reduce (sum) of 4096 x f32 among 4 ranks".
+std::string describe(const char* operation, const at::Tensor& tensor, int size);
+const char* reduction_name(Reduction reduction);
+
+}  // namespace medfuse::cluster
