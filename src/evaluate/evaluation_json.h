@@ -13,7 +13,7 @@ namespace medfuse::evaluate {
 struct Evaluation {
   std::string split;              ///< train, validation or test
   std::string data;               ///< packed data set
-  std::string stage;              ///< stage and step of the checkpoint that was evaluated
+  std::string stage;              ///< stage of the checkpoint that was evaluated, and its steps done
   std::int64_t step = 0;
   std::int64_t samples = 0;
   std::int64_t patients = 0;

@@ -1,0 +1,35 @@
+// What a model says about packed samples, over all ranks: probabilities per disease, or one embedding per sample.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "cluster/communicator.h"
+#include "data/packed/reader.h"
+#include "src/evaluate/predictions.h"
+#include "src/model/medfuse_model.h"
+
+namespace medfuse::evaluate {
+
+struct InferenceOptions {
+  std::int64_t micro_batch = 16;  ///< samples per forward pass
+  bool fused = true;              ///< false: the text encoder's own head, all there is before the fusion stage
+};
+
+/// Probabilities of the samples `indices`, in that order, on every rank. Collective over `host`, a group of host tensors.
+Predictions predict(model::MedfuseModel& model, const data::PackedReader& reader,
+                    const std::vector<std::int64_t>& indices, cluster::Communicator& host,
+                    const InferenceOptions& options = {});
+
+/// Text embeddings float32 [N, D] of the samples `indices`, in that order, on every rank. Collective.
+at::Tensor embed(model::MedfuseModel& model, const data::PackedReader& reader,
+                 const std::vector<std::int64_t>& indices, cluster::Communicator& host,
+                 const InferenceOptions& options = {});
+
+/// Embeddings float32 [N, D] of N texts given as tokens (none empty), in that order, on every rank. Collective.
+at::Tensor embed_tokens(model::TextEncoder& encoder, const std::vector<std::vector<std::int32_t>>& texts,
+                        cluster::Communicator& host, std::int64_t micro_batch);
+
+}  // namespace medfuse::evaluate
