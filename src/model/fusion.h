@@ -45,7 +45,6 @@ class Fusion : public torch::nn::Module {
   at::Tensor shared_tokens(const at::Tensor& a_BTF, const at::Tensor& b_BTF, const at::Tensor& query_BTF);
 
   FusionOptions options_;
-  std::int64_t diseases_;
   torch::nn::LayerNorm text_norm_{nullptr}, text_token_norm_{nullptr}, text_self_norm_{nullptr};
   torch::nn::Linear text_projection_{nullptr};
   std::shared_ptr<TokenAttention> text_self_;

@@ -22,6 +22,9 @@ struct LabCounts {
 at::Tensor lab_keep_mask(const at::Tensor& observed_BC, const std::vector<std::int64_t>& sample_ids, std::uint64_t seed,
                          std::uint64_t stage, std::uint64_t epoch, double ratio);
 
+/// The same from the rows' keys, int64 [B]: key({seed, stage, epoch, sample id}).
+at::Tensor lab_keep_mask(const at::Tensor& observed_BC, const at::Tensor& row_keys_B, double ratio);
+
 /// Counts of this part of the global batch. Both bool [B, C].
 LabCounts lab_counts(const at::Tensor& observed_BC, const at::Tensor& keep_BC);
 

@@ -55,6 +55,7 @@ class LabTransformer : public torch::nn::Module {
   LabOptions options_;
   std::int64_t columns_;
   std::shared_ptr<LabEmbedding> embedding_;
+  at::Tensor cls_token_W_;
   std::vector<std::shared_ptr<LabBlock>> encoder_;
   std::vector<std::shared_ptr<LabBlock>> decoder_;
   torch::nn::LayerNorm encoder_norm_{nullptr};
