@@ -1,0 +1,83 @@
+#include "src/train/metrics_log.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/files.h"
+
+namespace medfuse::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+}  // namespace
+
+MetricsLog::MetricsLog(std::filesystem::path path) : path_(std::move(path)) {
+  file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (file_ < 0) data_error("{}: {}", path_.string(), std::strerror(errno));
+}
+
+MetricsLog::~MetricsLog() { ::close(file_); }
+
+void MetricsLog::append(const StepMetrics& metrics) {
+  Json json;
+  json["stage"] = metrics.stage;
+  json["step"] = metrics.step;
+  json["epoch"] = number(metrics.epoch);
+  json["loss"] = number(metrics.loss);
+  json["learning_rate"] = number(metrics.learning_rate);
+  json["grad_norm"] = number(metrics.grad_norm);
+  json["tokens_per_second"] = number(metrics.tokens_per_second);
+  json["samples_per_second"] = number(metrics.samples_per_second);
+  json["seconds"] = number(metrics.seconds);
+  for (const auto& [name, value] : metrics.more) json[name] = number(value);
+  const std::string line = json.dump() + '\n';
+  const char* next = line.data();
+  for (std::size_t left = line.size(); left > 0;) {
+    const ssize_t written = ::write(file_, next, left);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) data_error("{}: write failed: {}", path_.string(), std::strerror(errno));
+    next += written;
+    left -= static_cast<std::size_t>(written);
+  }
+}
+
+void cut_back_metrics(const std::filesystem::path& path, const std::vector<std::string>& stages,
+                      const std::string& stage, std::int64_t step) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return;
+  const auto place = [&](const std::string& name) { return std::find(stages.begin(), stages.end(), name); };
+  const auto here = place(stage);
+  if (here == stages.end()) throw std::logic_error("cut_back_metrics: '" + stage + "' is none of the stages");
+
+  const std::string content = read_file(path);
+  std::string kept;
+  for (std::size_t begin = 0; begin < content.size();) {
+    const std::size_t end = content.find('\n', begin);
+    if (end == std::string::npos) break;  // torn: every whole line ends with a newline
+    const std::string_view line(content.data() + begin, end - begin);
+    begin = end + 1;
+    const Json json = Json::parse(line, nullptr, false);
+    if (!json.is_object()) continue;
+    const auto name = json.find("stage");
+    const auto at = json.find("step");
+    if (name == json.end() || !name->is_string() || at == json.end() || !at->is_number_integer()) continue;
+    const auto there = place(name->get<std::string>());
+    // A stage that this run does not have was before all of them (an earlier configuration): its lines stay.
+    if (there == stages.end() || there < here || (there == here && at->get<std::int64_t>() <= step)) {
+      kept.append(line).push_back('\n');
+    }
+  }
+  if (kept.size() != content.size()) write_file_atomically(path, kept);
+}
+
+}  // namespace medfuse::train
