@@ -1,0 +1,80 @@
+#include "src/checkpoint/descriptor.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace medfuse::checkpoint {
+namespace fs = std::filesystem;
+
+namespace {
+constexpr std::size_t kLargestCall = std::size_t{1} << 30;  // Linux moves at most 2 GiB a call
+}
+
+Descriptor::Descriptor(fs::path path, int flags) : path_(std::move(path)), fd_(::open(path_.c_str(), flags | O_CLOEXEC, 0600)) {
+  if (fd_ < 0) fail("cannot open", errno);
+}
+
+Descriptor Descriptor::open_to_read(const fs::path& path) { return {path, O_RDONLY}; }
+Descriptor Descriptor::open_to_write(const fs::path& path) { return {path, O_RDWR}; }
+void Descriptor::create(const fs::path& path) { Descriptor(path, O_RDWR | O_CREAT | O_EXCL); }
+
+Descriptor::~Descriptor() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void Descriptor::fail(const char* what, int error) const {
+  data_error("{}: {}: {}", path_.string(), what, std::strerror(error));
+}
+
+std::int64_t Descriptor::size() const {
+  struct stat status;
+  if (::fstat(fd_, &status) != 0) fail("cannot tell its size", errno);
+  return status.st_size;
+}
+
+void Descriptor::read(void* data, std::size_t bytes, std::int64_t offset) const {
+  auto* next = static_cast<char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::pread(fd_, next, std::min(bytes, kLargestCall), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("read error", errno);
+    if (n == 0) data_error("{}: ends early", path_.string());
+    next += n;
+    offset += n;
+    bytes -= static_cast<std::size_t>(n);
+  }
+}
+
+void Descriptor::write(const void* data, std::size_t bytes, std::int64_t offset) const {
+  const auto* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::pwrite(fd_, next, std::min(bytes, kLargestCall), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("write failed", errno);
+    next += n;
+    offset += n;
+    bytes -= static_cast<std::size_t>(n);
+  }
+}
+
+void Descriptor::reserve(std::int64_t bytes) const {
+  if (bytes == 0) return;
+  int error = EINTR;
+  while (error == EINTR) error = ::posix_fallocate(fd_, 0, bytes);
+  // Some file systems cannot reserve; there a full disk shows while writing.
+  if (error != 0 && error != EOPNOTSUPP && error != EINVAL) fail("no space for the checkpoint", error);
+}
+
+void Descriptor::sync() const {
+  if (::fsync(fd_) != 0) fail("fsync failed", errno);
+}
+
+}  // namespace medfuse::checkpoint

@@ -1,0 +1,37 @@
+// A file descriptor with reads and writes that are whole or an error.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+
+namespace medfuse::checkpoint {
+
+/// Errors are Error(data) with the path and what the system said.
+class Descriptor {
+ public:
+  static Descriptor open_to_read(const std::filesystem::path& path);
+  static Descriptor open_to_write(const std::filesystem::path& path);
+  /// Creates an empty file, mode 0600; one that is already there is an error.
+  static void create(const std::filesystem::path& path);
+
+  Descriptor(Descriptor&& other) noexcept : path_(std::move(other.path_)), fd_(other.fd_) { other.fd_ = -1; }
+  Descriptor& operator=(Descriptor&&) = delete;
+  ~Descriptor();
+
+  std::int64_t size() const;
+  void read(void* data, std::size_t bytes, std::int64_t offset) const;
+  void write(const void* data, std::size_t bytes, std::int64_t offset) const;
+  /// Makes the disk give the space now, so that a full disk shows before anything is written.
+  void reserve(std::int64_t bytes) const;
+  void sync() const;
+
+ private:
+  Descriptor(std::filesystem::path path, int flags);
+  [[noreturn]] void fail(const char* what, int error) const;
+
+  std::filesystem::path path_;
+  int fd_;
+};
+
+}  // namespace medfuse::checkpoint

@@ -1,0 +1,38 @@
+// The folder checkpoints/ of a run: names, how a finished checkpoint appears in it, how old ones go.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace medfuse::checkpoint {
+
+struct FolderEntry {
+  std::int64_t step = 0;
+  std::filesystem::path path;
+};
+
+/// "step-000000200".
+std::string step_name(std::int64_t step);
+/// Where a checkpoint is written: hidden, beside its final place.
+std::filesystem::path partial_path(const std::filesystem::path& folder, std::int64_t step);
+
+/// Everything named as a finished checkpoint, oldest first; empty if there is no folder.
+std::vector<FolderEntry> entries(const std::filesystem::path& folder);
+
+/// Deletes what killed writers left: hidden folders of this program. Only for the one job that writes here.
+void remove_leftovers(const std::filesystem::path& folder);
+
+/// Renames `partial` to its final name. If a checkpoint of that step is there, the two change places at once where the
+/// file system can (`exchange`); else the old one steps aside under a name that entries() still finds. Then the old one
+/// is deleted. Throws Error(data).
+void publish(const std::filesystem::path& partial, const std::filesystem::path& path, bool exchange = true);
+
+/// Hides it first, so that half of it is never taken for a checkpoint. Throws Error(data).
+void remove_checkpoint(const std::filesystem::path& path);
+
+/// What `keep` (0: all) tells to delete now that `step` is complete: see SaveOptions and write().
+std::vector<std::filesystem::path> superseded(const std::filesystem::path& folder, std::int64_t step, std::int64_t keep);
+
+}  // namespace medfuse::checkpoint

@@ -1,0 +1,124 @@
+#include "src/checkpoint/reader.h"
+
+#include <ATen/ATen.h>
+
+#include <utility>
+
+#include "src/checkpoint/block_reader.h"
+#include "src/checkpoint/dtype.h"
+#include "src/checkpoint/folder.h"
+#include "src/checkpoint/manifest.h"
+
+namespace medfuse::checkpoint {
+namespace fs = std::filesystem;
+
+namespace {
+
+const TensorEntry& find(const Manifest& manifest, const fs::path& path, const std::string& name) {
+  const TensorEntry* tensor = manifest.find(name);
+  if (!tensor) {
+    data_error("{}: holds no tensor {}; it is a checkpoint of another model or program version", path.string(), name);
+  }
+  return *tensor;
+}
+
+at::Tensor read_box(const Manifest& manifest, const fs::path& path, const TensorEntry& tensor, const Box& box) {
+  if (!inside(box, tensor.info.shape)) {
+    throw std::logic_error(fmt::format("checkpoint: slice of tensor {} out of bounds", tensor.info.name));
+  }
+  at::Tensor result = at::empty(box.extent, at::TensorOptions().dtype(tensor.info.dtype));
+  auto* const data = static_cast<char*>(result.data_ptr());
+  const auto item = static_cast<std::int64_t>(result.element_size());
+  for (const Shard& shard : tensor.shards) {
+    std::optional<BlockReader> blocks;  // opened only if the shard has a part in it
+    for_each_run(shard.box, box, [&](std::int64_t source, std::int64_t target, std::int64_t n) {
+      if (!blocks) blocks.emplace(path / manifest.files[shard.file].name, tensor.info, shard);
+      blocks->read(data + target * item, source * item, n * item);
+    });
+  }
+  return result;
+}
+
+}  // namespace
+
+Reader::Reader(const fs::path& path) : path_(path), manifest_(std::make_shared<const Manifest>(read_manifest(path))) {}
+
+std::optional<fs::path> Reader::newest(const fs::path& folder) {
+  const auto all = entries(folder);
+  for (auto entry = all.rbegin(); entry != all.rend(); ++entry) {
+    try {
+      return Reader(entry->path).path();
+    } catch (const DamagedError&) {
+      continue;
+    }
+  }
+  return std::nullopt;
+}
+
+const fs::path& Reader::path() const { return path_; }
+std::int64_t Reader::step() const { return manifest_->step; }
+const nlohmann::json& Reader::extra() const { return manifest_->extra; }
+bool Reader::contains(const std::string& name) const { return manifest_->find(name) != nullptr; }
+
+std::vector<TensorInfo> Reader::tensors() const {
+  std::vector<TensorInfo> list;
+  for (const TensorEntry& tensor : manifest_->tensors) list.push_back(tensor.info);
+  return list;
+}
+
+at::Tensor Reader::read(const std::string& name) const {
+  const TensorEntry& tensor = find(*manifest_, path_, name);
+  return read_box(*manifest_, path_, tensor, {Shape(tensor.info.shape.size(), 0), tensor.info.shape});
+}
+
+at::Tensor Reader::read(const std::string& name, const std::vector<std::int64_t>& offset,
+                        const std::vector<std::int64_t>& extent) const {
+  return read_box(*manifest_, path_, find(*manifest_, path_, name), {offset, extent});
+}
+
+void Reader::read_into(const std::string& name, const at::Tensor& target) const {
+  const TensorInfo& stored = find(*manifest_, path_, name).info;
+  if (target.sizes() != at::IntArrayRef(stored.shape)) {
+    data_error("{}: tensor {} has shape [{}], the model has [{}]; it is a checkpoint of another model", path_.string(),
+               name, fmt::join(stored.shape, ", "), fmt::join(target.sizes(), ", "));
+  }
+  if (target.scalar_type() != stored.dtype && !(target.is_floating_point() && at::isFloatingType(stored.dtype))) {
+    data_error("{}: tensor {} has type {}, the model has {}; it is a checkpoint of another model", path_.string(), name,
+               dtype_name(stored.dtype), dtype_name(target.scalar_type()));
+  }
+  const at::NoGradGuard no_grad;
+  target.detach().copy_(read(name));
+}
+
+std::optional<std::int64_t> load_newest(const fs::path& folder, const Team& team,
+                                        const std::function<void(const Reader&)>& load,
+                                        const std::function<void(const std::string&)>& warn) {
+  // Rank 0 lists, so that all see the same even while a shared file system has not caught up.
+  const auto lists = gather_or_throw(team, [&] {
+    nlohmann::json names = nlohmann::json::array();
+    if (team.rank == 0) {
+      for (const FolderEntry& entry : entries(folder)) names.push_back(entry.path.filename().string());
+    }
+    return names.dump();
+  });
+  const nlohmann::json names = nlohmann::json::parse(lists.front());
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    try {
+      std::int64_t step = 0;
+      gather_or_throw(team, [&] {
+        const Reader reader(folder / name->get<std::string>());
+        step = reader.step();
+        load(reader);
+        return std::string();
+      });
+      return step;
+    } catch (const DamagedError& error) {
+      if (team.rank == 0) warn(error.what());
+    }
+  }
+  if (names.empty()) return std::nullopt;
+  data_error("{}: none of its {} checkpoints is sound; delete the folder to train from the start", folder.string(),
+             names.size());
+}
+
+}  // namespace medfuse::checkpoint
