@@ -17,7 +17,8 @@ std::vector<std::vector<Draw>> micro_batches(std::vector<Draw> batch, int part, 
   }
   auto length = [&](const Draw& draw) { return lengths[static_cast<std::size_t>(draw.index)]; };
   std::sort(batch.begin(), batch.end(), [&](const Draw& a, const Draw& b) {
-    return std::tuple(-std::int64_t{length(a)}, a.index, a.epoch) < std::tuple(-std::int64_t{length(b)}, b.index, b.epoch);
+    return std::tuple(-std::int64_t{length(a)}, a.index, a.epoch) <
+           std::tuple(-std::int64_t{length(b)}, b.index, b.epoch);
   });
 
   // The longest go to parts 0 .. n-1, the next ones to n-1 .. 0, and so on: sums stay close, counts differ by one.

@@ -128,7 +128,8 @@ std::vector<NamedTensor> AdamW::state() const {
   for (const Entry& entry : entries_) {
     list.push_back({entry.name + ".moment1", entry.moment1});
     list.push_back({entry.name + ".moment2", entry.moment2});
-    if (entry.master.scalar_type() != entry.parameter.scalar_type()) list.push_back({entry.name + ".master", entry.master});
+    if (entry.master.scalar_type() != entry.parameter.scalar_type())
+      list.push_back({entry.name + ".master", entry.master});
   }
   list.push_back({"steps", steps_});
   return list;

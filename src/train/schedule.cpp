@@ -15,7 +15,8 @@ double learning_rate(const ScheduleOptions& options, std::int64_t step) {
   if (step < warmup_steps) return options.peak * static_cast<double>(step + 1) / static_cast<double>(warmup_steps);
   const std::int64_t decay_steps = options.steps - warmup_steps;
   if (decay_steps == 0) return options.peak;
-  const double progress = std::min(1.0, static_cast<double>(step + 1 - warmup_steps) / static_cast<double>(decay_steps));
+  const double progress =
+      std::min(1.0, static_cast<double>(step + 1 - warmup_steps) / static_cast<double>(decay_steps));
   const double share = 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
   return options.peak * (options.final_rate + (1.0 - options.final_rate) * share);
 }

@@ -66,7 +66,8 @@ TEST(MicroBatches, PartsHoldAboutEquallyManyTokens) {
       for (const auto& micro : micro_batches(e.batch, part, parts, 8, e.lengths)) {
         for (const Draw& draw : micro) tokens += e.lengths[static_cast<std::size_t>(draw.index)];
       }
-      EXPECT_NEAR(static_cast<double>(tokens) * parts / static_cast<double>(total), 1.0, 0.1) << part << " of " << parts;
+      EXPECT_NEAR(static_cast<double>(tokens) * parts / static_cast<double>(total), 1.0, 0.1)
+          << part << " of " << parts;
     }
   }
 }

@@ -49,7 +49,9 @@ TEST(SampleStream, FollowsTheKeysOfTheSamples) {
 }
 
 TEST(SampleStream, DependsOnSeedAndStage) {
-  auto first = [](std::uint64_t seed, std::uint64_t stage) { return SampleStream(some_ids(50), seed, stage).step(0, 50); };
+  auto first = [](std::uint64_t seed, std::uint64_t stage) {
+    return SampleStream(some_ids(50), seed, stage).step(0, 50);
+  };
   EXPECT_EQ(first(1, 1), first(1, 1));
   EXPECT_NE(first(1, 1), first(2, 1));
   EXPECT_NE(first(1, 1), first(1, 2));

@@ -63,8 +63,8 @@ TEST(AdamW, TensorOperationsGiveTheSameAsTheLoop) {
     at::Tensor p = parameter({1000, 3}, type, 4).detach(), m = at::zeros_like(p), v = at::zeros_like(p);
     at::Tensor p2 = p.clone(), m2 = m.clone(), v2 = v.clone();
     for (int t = 1; t <= 5; ++t) {
-      const AdamWFactors factors{1e-2 / (1 - std::pow(0.9, t)), 1e-3, std::sqrt(1 - std::pow(0.999, t)), 0.9, 0.999,
-                                 1e-8, 0.7};
+      const AdamWFactors factors{
+          1e-2 / (1 - std::pow(0.9, t)), 1e-3, std::sqrt(1 - std::pow(0.999, t)), 0.9, 0.999, 1e-8, 0.7};
       adamw_fused(p, m, v, g * t, factors);
       adamw_tensors(p2, m2, v2, g * t, factors);
     }
