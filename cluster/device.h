@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cluster/communicator.h"
 #include "cluster/process.h"
@@ -13,8 +14,18 @@ namespace medfuse::cluster {
 
 /// `choice` is auto, cpu or cuda. cuda: the GPU with this rank's node-local number (modulo the visible ones), each GPU
 /// serving one rank. auto: cuda if every rank has a GPU of its own, cpu if no rank sees a GPU, otherwise an error.
-/// Collective; every rank throws the same Error(usage) if the choice cannot be met. Sets the current CUDA device.
+/// Collective; Error(usage) by way of together() if the choice cannot be met. Sets the current CUDA device.
 at::Device choose_device(Process& process, const std::string& choice);
+
+/// What a rank sees of GPUs: how many, and the hardware address of the one it would take.
+struct RankGpus {
+  std::string host;
+  int count = 0;
+  std::string address;
+};
+
+/// The decision behind choose_device, the same on all ranks: whether to use CUDA. Throws Error(usage).
+bool decide_on_cuda(const std::string& choice, const std::vector<RankGpus>& ranks);
 
 /// NCCL for a CUDA device, MPI for the CPU, over all ranks. Collective. `process` must outlive it.
 std::unique_ptr<Communicator> make_communicator(Process& process, at::Device device);

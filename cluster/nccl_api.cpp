@@ -1,0 +1,32 @@
+#include "cluster/nccl_api.h"
+
+#include "base/error.h"
+
+namespace medfuse::cluster {
+
+const NcclApi& nccl() {
+  static const NcclApi api;
+  return api;
+}
+
+void check_nccl(const NcclApi& api, ncclResult_t result, const char* function) {
+  if (result == ncclSuccess) return;
+  communication_error("{} failed: {}; NCCL_DEBUG=WARN tells more", function, api.get_error_string(result));
+}
+
+std::string nccl_version_text(int code) {
+  // Up to 2.8 the code was major * 1000 + minor * 100 + patch.
+  const int base = code < 10000 ? 1000 : 10000;
+  return fmt::format("{}.{}.{}", code / base, code % base / 100, code % 100);
+}
+
+void check_nccl_version(const NcclApi& api) {
+  int loaded = 0;
+  MEDFUSE_NCCL(api, get_version, &loaded);
+  if (loaded / 10000 == NCCL_MAJOR && loaded >= NCCL_VERSION_CODE) return;
+  usage_error("NCCL {} is loaded but medfuse was built for {}: remove the other libnccl.so.2 from LD_LIBRARY_PATH and "
+              "LD_PRELOAD, or build against its headers",
+              nccl_version_text(loaded), nccl_version_text(NCCL_VERSION_CODE));
+}
+
+}  // namespace medfuse::cluster

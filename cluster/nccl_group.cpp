@@ -1,0 +1,199 @@
+#include "cluster/nccl_group.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "base/error.h"
+
+namespace medfuse::cluster {
+
+namespace {
+
+constexpr auto poll_pause = std::chrono::microseconds(200);
+constexpr auto watch_pause = std::chrono::milliseconds(10);
+constexpr auto farewell = std::chrono::seconds(30);  ///< how long peers may take to leave in peace
+
+ncclConfig_t nonblocking() {
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  return config;
+}
+
+}  // namespace
+
+NcclGroup::NcclGroup(const NcclApi& api, const ncclUniqueId& id, int size, int rank, int world_rank,
+                     std::chrono::milliseconds timeout)
+    : api_(api), rank_(rank), size_(size), world_rank_(world_rank), timeout_(timeout) {
+  check_nccl_version(api_);
+  const std::string operation = fmt::format("the start of NCCL among {} ranks", size);
+  ncclConfig_t config = nonblocking();
+  const ncclResult_t result = api_.init(&comm_, size, id, rank, &config);
+  settle(comm_, result, operation);
+}
+
+NcclGroup::NcclGroup(const NcclApi& api, ncclComm_t comm, int world_rank, std::chrono::milliseconds timeout)
+    : api_(api), world_rank_(world_rank), comm_(comm), timeout_(timeout) {
+  settle(comm_, ncclInProgress, "the split of an NCCL communicator");
+  try {
+    MEDFUSE_NCCL(api_, count, comm_, &size_);
+    MEDFUSE_NCCL(api_, user_rank, comm_, &rank_);
+  } catch (const Error& error) {
+    fail_and_throw(error.what());
+  }
+}
+
+NcclGroup::~NcclGroup() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  if (watcher_.joinable()) watcher_.join();
+  if (!comm_) return;
+  if (std::uncaught_exceptions() == 0) {
+    try {
+      {
+        std::lock_guard lock(mutex_);
+        timeout_ = std::min<std::chrono::milliseconds>(timeout_, farewell);
+      }
+      settle(comm_, api_.finalize(comm_), "the end of an NCCL communicator");
+      api_.destroy(comm_);
+    } catch (const Error&) {  // settle has aborted it
+    }
+    return;
+  }
+  api_.abort(comm_);
+}
+
+std::unique_ptr<NcclGroup> NcclGroup::split(int colour, int order) {
+  ncclComm_t part = nullptr;
+  ncclConfig_t config = nonblocking();
+  issue("the split of an NCCL communicator",
+        [&](ncclComm_t comm) { return api_.split(comm, colour, order, &part, &config); });
+  if (!part) fail_and_throw(fmt::format("rank {}: NCCL split gave no communicator", world_rank_));
+  std::chrono::milliseconds timeout;
+  {
+    std::lock_guard lock(mutex_);
+    timeout = timeout_;
+  }
+  return std::unique_ptr<NcclGroup>(new NcclGroup(api_, part, world_rank_, timeout));
+}
+
+void NcclGroup::issue(const std::string& operation, const std::function<ncclResult_t(ncclComm_t)>& call) {
+  ncclComm_t comm;
+  ncclResult_t result;
+  {
+    std::lock_guard lock(mutex_);  // the watcher must not abort it under the call
+    if (!failure_.empty()) communication_error("{}", failure_);
+    comm = comm_;
+    result = call(comm);
+  }
+  settle(comm, result, operation);
+}
+
+void NcclGroup::settle(ncclComm_t comm, ncclResult_t result, const std::string& operation) {
+  const auto start = Clock::now();
+  while (result == ncclInProgress) {
+    std::chrono::milliseconds timeout;
+    {
+      std::lock_guard lock(mutex_);
+      if (!failure_.empty()) communication_error("{}", failure_);
+      ncclResult_t state = ncclSuccess;
+      const ncclResult_t asked = api_.get_async_error(comm, &state);
+      result = asked == ncclSuccess ? state : asked;
+      timeout = timeout_;
+    }
+    if (result != ncclInProgress) break;
+    if (Clock::now() - start > timeout) fail_and_throw(late(operation));
+    std::this_thread::sleep_for(poll_pause);
+  }
+  if (result != ncclSuccess) fail_and_throw(words(result, operation));
+}
+
+void NcclGroup::watch(const std::string& operation, std::function<bool()> finished) {
+  {
+    std::lock_guard lock(mutex_);
+    if (watched_.empty()) front_since_ = Clock::now();
+    watched_.push_back({operation, std::move(finished)});
+    if (!watcher_.joinable()) watcher_ = std::thread([this] { watch_loop(); });
+  }
+  changed_.notify_all();
+}
+
+void NcclGroup::check() {
+  std::lock_guard lock(mutex_);
+  if (!failure_.empty()) communication_error("{}", failure_);
+}
+
+void NcclGroup::set_timeout(std::chrono::milliseconds timeout) {
+  std::lock_guard lock(mutex_);
+  timeout_ = timeout;
+}
+
+std::string NcclGroup::words(ncclResult_t result, const std::string& operation) const {
+  return fmt::format("rank {} in {}: NCCL reports {}; a peer may be gone: NCCL_DEBUG=WARN tells more", world_rank_,
+                     operation, api_.get_error_string(result));
+}
+
+std::string NcclGroup::late(const std::string& operation) const {
+  return fmt::format("rank {} waited {:.4g} s in {}; a peer is hung or gone: look at its node, then run the command again",
+                     world_rank_, std::chrono::duration<double>(timeout_).count(), operation);
+}
+
+void NcclGroup::fail(const std::string& message) {
+  ncclComm_t comm;
+  {
+    std::lock_guard lock(mutex_);
+    if (failure_.empty()) failure_ = message;
+    comm = std::exchange(comm_, nullptr);
+    watched_.clear();
+  }
+  if (comm) api_.abort(comm);  // without the lock: it may take its time
+}
+
+void NcclGroup::fail_and_throw(const std::string& message) {
+  fail(message);
+  throw Error(ExitCode::communication, message);
+}
+
+std::string NcclGroup::look() {
+  while (!watched_.empty()) {
+    bool finished = false;
+    try {
+      finished = watched_.front().finished();
+    } catch (const std::exception& error) {
+      const std::string text = error.what();
+      return fmt::format("rank {} in {}: {}", world_rank_, watched_.front().operation, text.substr(0, text.find('\n')));
+    }
+    if (!finished) break;
+    watched_.pop_front();
+    front_since_ = Clock::now();
+  }
+  if (watched_.empty()) return "";
+  ncclResult_t state = ncclSuccess;
+  const ncclResult_t asked = api_.get_async_error(comm_, &state);
+  const ncclResult_t result = asked == ncclSuccess ? state : asked;
+  if (result != ncclSuccess && result != ncclInProgress) return words(result, watched_.front().operation);
+  if (Clock::now() - front_since_ > timeout_) return late(watched_.front().operation);
+  return "";
+}
+
+void NcclGroup::watch_loop() {
+  for (;;) {
+    std::string failure;
+    {
+      std::unique_lock lock(mutex_);
+      if (watched_.empty()) {
+        changed_.wait(lock, [this] { return stopping_ || !watched_.empty(); });
+      } else {
+        changed_.wait_for(lock, watch_pause, [this] { return stopping_; });
+      }
+      if (stopping_ || !comm_) return;
+      failure = look();
+    }
+    if (!failure.empty()) return fail(failure);
+  }
+}
+
+}  // namespace medfuse::cluster
