@@ -1,0 +1,76 @@
+// How a whole job ends: exit code of mpirun and what is printed, for errors on one rank, on all, and hangs.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+
+namespace {
+
+struct Ending {
+  int code = -1;
+  std::string lines;  ///< ours only, not the launcher's remarks
+};
+
+Ending run(const std::string& command) {
+  Ending ending;
+  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
+  char line[4096];
+  while (std::fgets(line, sizeof(line), pipe)) {
+    if (std::string(line).starts_with("medfuse: ")) ending.lines += line;
+  }
+  const int status = pclose(pipe);
+  ending.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return ending;
+}
+
+Ending job(int ranks, const std::string& way) {
+  return run("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe --bind-to none -np " +
+             std::to_string(ranks) + " " JOB_END_PROBE " " + way);
+}
+
+TEST(JobEnd, GoodEndings) {
+  EXPECT_EQ(job(2, "well").code, 0);
+  EXPECT_EQ(job(2, "stopped").code, 85);
+}
+
+TEST(JobEnd, AnAgreedErrorIsPrintedOnce) {
+  for (const int ranks : {1, 2, 3}) {
+    const Ending ending = job(ranks, "agreed");
+    EXPECT_EQ(ending.code, 3);
+    EXPECT_EQ(ending.lines, "medfuse: row 7 is bad\n");
+  }
+}
+
+TEST(JobEnd, OneRanksErrorEndsAll) {
+  const Ending ending = job(3, "alone");
+  EXPECT_EQ(ending.code, 5);
+  EXPECT_EQ(ending.lines, "medfuse: the loss is not finite\n");
+}
+
+TEST(JobEnd, TheSameErrorEverywhereIsPrintedOnce) {
+  for (const int ranks : {1, 3}) {
+    const Ending ending = job(ranks, "alike");
+    EXPECT_EQ(ending.code, 2);
+    EXPECT_EQ(ending.lines, "medfuse: unknown option\n");
+  }
+}
+
+TEST(JobEnd, AHungRankIsNamed) {
+  const auto start = std::chrono::steady_clock::now();
+  const Ending ending = job(2, "hang");
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+  EXPECT_EQ(ending.code, 4);
+  EXPECT_TRUE(ending.lines.starts_with("medfuse: rank 0 waited 0.5 s in barrier")) << ending.lines;
+}
+
+TEST(JobEnd, StartsWithoutMpirun) {
+  const std::string bare = "env -i PATH=\"$PATH\" HOME=\"$HOME\" " JOB_END_PROBE " ";
+  EXPECT_EQ(run(bare + "well").code, 0);
+  const Ending ending = run(bare + "alike");
+  EXPECT_EQ(ending.code, 2);
+  EXPECT_EQ(ending.lines, "medfuse: unknown option\n");
+}
+
+}  // namespace
