@@ -158,6 +158,22 @@ void remove_all(std::string& text, std::string_view begin, std::string_view end)
   text = std::move(kept);
 }
 
+/// Removes groups without content, which gnuplot leaves in numbers.
+void remove_empty_groups(std::string& svg) {
+  std::string kept;
+  std::size_t from = 0;
+  for (std::size_t at = svg.find("<g"); at != std::string::npos; at = svg.find("<g", at + 1)) {
+    const std::size_t inside = svg.find('>', at) + 1;
+    const std::size_t end = svg.find_first_not_of(" \t\n", inside);
+    if (end == std::string::npos || svg.compare(end, 4, "</g>") != 0) continue;
+    kept.append(svg, from, at - from);
+    from = end + 4;
+    at = from - 1;
+  }
+  kept.append(svg, from, std::string::npos);
+  svg = std::move(kept);
+}
+
 /// From gnuplot's document to an element that several of a kind may stand in one page: no ids, the page's colours.
 std::string element(std::string svg, const Plot& plot) {
   const std::size_t begin = svg.find("<svg");
@@ -167,17 +183,19 @@ std::string element(std::string svg, const Plot& plot) {
   remove_all(svg, "<title>", "</title>");
   remove_all(svg, "<desc>", "</desc>");
   remove_all(svg, "<defs>", "</defs>");
+  remove_all(svg, "<rect", "/>");
   remove_all(svg, " id=\"", "\"");
   remove_all(svg, " font-family=\"", "\"");
-  replace_all(svg, " color=\"black\"", "");
-  replace_all(svg, " color=\"white\"", "");
+  for (const char* noise : {" color=\"black\"", " color=\"white\"", " color=\"gray\"", " class=\"gridline\"",
+                            " stroke-linecap=\"butt\"", " stroke-linejoin=\"miter\"", " stroke-dasharray='2,4'"}) {
+    replace_all(svg, noise, "");
+  }
   replace_all(svg, "fill=\"black\"", "fill=\"currentColor\"");
+  replace_all(svg, "fill=\"rgb(1,2,3)\"", "fill=\"currentColor\"");
   replace_all(svg, "stroke='rgb(  1,   2,   3)'", "stroke=\"currentColor\"");
-  replace_all(svg, "\n</g>", "</g>");
-  replace_all(svg, "<g fill=\"none\" stroke=\"currentColor\" stroke-width=\"1.00\" stroke-linecap=\"butt\" "
-                   "stroke-linejoin=\"miter\"></g>\n", "");
-  replace_all(svg, "\t", "");
-  replace_all(svg, "\n\n", "\n");
+  remove_empty_groups(svg);
+  for (const char* space : {"\t", "\r"}) replace_all(svg, space, "");
+  while (svg.find("\n\n") != std::string::npos) replace_all(svg, "\n\n", "\n");
   const std::size_t head = svg.find('>');
   return fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" xmlns:xlink=\"http://www.w3.org/1999/xlink\" "
                      "viewBox=\"0 0 {} {}\" role=\"img\">", plot.width, plot.height) + svg.substr(head + 1);

@@ -8,7 +8,8 @@
 namespace medfuse::evaluate {
 namespace {
 
-constexpr std::size_t kMostPoints = 250;  // more could not be told apart in so small a plot
+constexpr const char* kGrid = "set grid xtics ytics back lw 0.6 lc rgb '#b08b929c'";
+constexpr std::size_t kMostPoints = 160;  // more could not be told apart in so small a plot
 
 std::vector<std::vector<double>> rows(const std::vector<Point>& points) {
   std::vector<std::vector<double>> result;
@@ -36,16 +37,33 @@ Plot unit_square(const std::string& x, const std::string& y) {
       "set yrange [0:1]",
       "set xtics 0,0.25,1 format '%g'",
       "set ytics 0,0.25,1 format '%g'",
-      fmt::format("set grid xtics ytics back lw 0.6 dt solid lc rgb '#c08b929c'"),
-      "set lmargin at screen 0.215",
+      kGrid,
+      "set lmargin at screen 0.225",
       "set rmargin at screen 0.965",
       "set tmargin at screen 0.965",
       "set bmargin at screen 0.205",
       fmt::format("set xlabel '{}' offset 0,0.35", x),
-      fmt::format("set ylabel '{}' offset 1.1,0", y),
+      fmt::format("set ylabel '{}' offset 1.3,0", y),
       "set clip one",
   };
   return plot;
+}
+
+/// 1, 2 or 5 times a power of ten, the next above `step`.
+double round_step(double step) {
+  if (!(step > 0)) return 1;
+  const double power = std::pow(10.0, std::floor(std::log10(step)));
+  for (const double factor : {1.0, 2.0, 5.0}) {
+    if (factor * power >= step) return factor * power;
+  }
+  return 10 * power;
+}
+
+std::string superscript(int number) {
+  static constexpr const char* kDigits[] = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
+  std::string text;
+  for (const char c : std::to_string(number)) text += c == '-' ? "⁻" : kDigits[c - '0'];
+  return text;
 }
 
 /// 95 % interval of a share (Wilson, "Probable inference", JASA 1927).
@@ -87,22 +105,22 @@ Plot calibration_plot(std::span<const CalibrationBin> bins) {
   std::int64_t all = 0;
   for (const CalibrationBin& bin : bins) all += bin.samples;
   Series bars{{}, fmt::format("using 1:2:3 with boxes fs solid noborder lc rgb '#a08b929c'")};
-  Series spreads{{}, fmt::format("using 1:2:3:4 with yerrorbars pt 0 lw 1 lc rgb '{}'", kCurveColour)};
+  // Lines, since gnuplot puts white under the points of error bars, which shows on a dark page.
+  Series spreads{{}, fmt::format("using 1:2 with lines lw 1 lc rgb '{}'", kCurveColour)};
   std::vector<Point> points;
   for (const CalibrationBin& bin : bins) {
     if (bin.samples == 0) continue;
     const auto samples = static_cast<double>(bin.samples);
     const Interval spread = wilson(bin.positive_share, samples);
     bars.rows.push_back({(bin.low + bin.high) / 2, samples / static_cast<double>(all), 0.8 * (bin.high - bin.low)});
-    spreads.rows.push_back({bin.mean_probability, bin.positive_share, spread.low, spread.high});
+    spreads.rows.insert(spreads.rows.end(), {{bin.mean_probability, spread.low}, {bin.mean_probability, spread.high}, {}});
     points.push_back({bin.mean_probability, bin.positive_share});
   }
-  plot.settings.push_back("set errorbars 0");
   plot.series.push_back(std::move(bars));
   plot.series.push_back(guide({0, 0}, {1, 1}));
   plot.series.push_back(std::move(spreads));
-  plot.series.push_back({rows(points), fmt::format("using 1:2 with linespoints pt 7 ps 0.55 lw 1.4 lc rgb '{}'",
-                                                   kCurveColour)});
+  plot.series.push_back({rows(points), fmt::format("using 1:2 with lines lw 1.4 lc rgb '{}'", kCurveColour)});
+  plot.series.push_back({rows(points), fmt::format("using 1:2 with points pt 7 ps 0.55 lc rgb '{}'", kCurveColour)});
   return plot;
 }
 
@@ -120,39 +138,60 @@ Plot training_plot(const TrainingCurve& curve) {
   plot.width = 320;
   plot.height = 200;
   plot.settings = {
-      fmt::format("set grid xtics ytics back lw 0.6 dt solid lc rgb '#c08b929c'"),
+      kGrid,
       "set lmargin at screen 0.19",
       "set rmargin at screen 0.965",
       "set tmargin at screen 0.95",
-      "set bmargin at screen 0.225",
-      "set xlabel 'Step' offset 0,0.35",
-      "set xtics autofreq format '%.0f'",
-      "set ytics autofreq format '%g'",
+      "set bmargin at screen 0.235",
+      "set xlabel 'Step' offset 0,0.6",
       "set autoscale xfix",
   };
-  if (wide_range(curve)) plot.settings.push_back("set logscale y");
+  const bool logarithmic = wide_range(curve);
+  std::vector<Point> points = bucketed(curve.points, kMostPoints);
   double low = INFINITY, high = -INFINITY;
-  for (const Point& p : curve.points) {
+  for (const Point& p : points) {
     low = std::min(low, p.y);
     high = std::max(high, p.y);
   }
+  // Small numbers, such as learning rates, read better as multiples of a power of ten.
+  const double largest = std::max(std::abs(low), std::abs(high));
+  if (!logarithmic && largest > 0 && largest < 0.01) {
+    const int power = static_cast<int>(std::floor(std::log10(largest) + 1e-9));
+    const double unit = std::pow(10.0, power);
+    for (Point& p : points) p.y /= unit;
+    low /= unit;
+    high /= unit;
+    plot.settings.push_back(fmt::format("set ylabel '× 10{}' offset 1.6,0", superscript(power)));
+  }
+  if (logarithmic) plot.settings.push_back("set logscale y");
+  plot.settings.push_back(fmt::format("set xtics {:.7g} format '%.0f'",
+                                      std::max(1.0, round_step((points.back().x - points.front().x) / 5))));
   if (!(high > low)) {  // a constant: gnuplot would complain about an empty range
     const double room = high == 0 ? 1 : std::abs(high) / 2;
     plot.settings.push_back(fmt::format("set yrange [{:.7g}:{:.7g}]", low - room, high + room));
+  } else if (!logarithmic) {
+    plot.settings.push_back(fmt::format("set ytics {:.7g} format '%g'", round_step((high - low) / 4)));
   }
-  if (curve.points.size() == 1) {
-    plot.settings.push_back(fmt::format("set xrange [{:.0f}:{:.0f}]", curve.points[0].x - 1, curve.points[0].x + 1));
-    plot.series.push_back(mark(curve.points[0]));
+  if (points.size() == 1) {
+    plot.settings.push_back(fmt::format("set xrange [{:.0f}:{:.0f}]", points[0].x - 1, points[0].x + 1));
+    plot.series.push_back(mark(points[0]));
     return plot;
   }
-  const std::vector<Point> points = bucketed(curve.points, kMostPoints);
   if (curve.name.find("learning_rate") != std::string::npos || points.size() < 12) {
     plot.series.push_back(line(points));
-  } else {
-    plot.series.push_back(
-        {rows(points), fmt::format("using 1:2 with lines lw 0.9 lc rgb '#a0{}'", std::string(kCurveColour).substr(1))});
-    plot.series.push_back(line(running_mean(points, std::max<std::size_t>(3, points.size() / 15))));
+    return plot;
   }
+  plot.series.push_back(
+      {rows(points), fmt::format("using 1:2 with lines lw 0.9 lc rgb '#a0{}'", std::string(kCurveColour).substr(1))});
+  std::vector<Point> smooth = points;
+  if (logarithmic) {
+    for (Point& p : smooth) p.y = std::log(p.y);
+  }
+  smooth = smoothed(smooth, std::max<std::size_t>(5, points.size() / 10));
+  if (logarithmic) {
+    for (Point& p : smooth) p.y = std::exp(p.y);
+  }
+  plot.series.push_back(line(smooth));
   return plot;
 }
 

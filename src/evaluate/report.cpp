@@ -156,7 +156,7 @@ bool add_training_section(Page& page, const std::filesystem::path& metrics) {
   if (curves.empty()) return false;
   Section section{"training", "Training curves",
                   "Faint: every step (or means of neighbouring steps in long runs); "
-                  "<span class=\"key curve\">strong</span>: running mean.",
+                  "<span class=\"key curve\">strong</span>: smoothed.",
                   true, {}};
   for (const TrainingCurve& curve : curves) {
     if (section.groups.empty() || std::none_of(section.groups.begin(), section.groups.end(), [&](const auto& g) {

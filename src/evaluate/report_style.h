@@ -33,9 +33,10 @@ tfoot th, tfoot td { font-weight: 600; border-top: 2px solid var(--line); }
 .grid { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(232px, 1fr)); }
 .wide { grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); }
 figure { margin: 0; padding: 9px 8px 3px; }
-figcaption { display: flex; justify-content: space-between; gap: 8px; padding: 0 6px 3px; font-size: 13.5px; }
-figcaption b { font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-figcaption span { color: var(--soft); white-space: nowrap; font-variant-numeric: tabular-nums; }
+figcaption { padding: 0 6px 4px; font-size: 13.5px; line-height: 1.35; }
+figcaption b, figcaption span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+figcaption b { font-weight: 600; }
+figcaption span { color: var(--soft); font-variant-numeric: tabular-nums; }
 figure svg { display: block; width: 100%; height: auto; color: var(--soft); }
 .none { color: var(--soft); padding: 30px 8px 38px; text-align: center; font-size: 13.5px; }
 .warning { background: var(--warn); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; max-width: none; }

@@ -45,16 +45,23 @@ std::vector<Point> bucketed(const std::vector<Point>& points, std::size_t limit)
   return result;
 }
 
-std::vector<Point> running_mean(const std::vector<Point>& points, std::size_t window) {
-  const std::size_t half = window / 2;
-  std::vector<double> sums = {0};
-  for (const Point& p : points) sums.push_back(sums.back() + p.y);
+std::vector<Point> smoothed(const std::vector<Point>& points, std::size_t window) {
+  const std::size_t n = points.size();
+  window = std::min(std::max<std::size_t>(window, 1), n);
   std::vector<Point> result;
-  for (std::size_t i = 0; i < points.size(); ++i) {
-    const std::size_t reach = std::min({half, i, points.size() - 1 - i});  // symmetric, so that a slope is not shifted
-    const std::size_t begin = i - reach;
-    const std::size_t end = i + reach + 1;
-    result.push_back({points[i].x, (sums[end] - sums[begin]) / static_cast<double>(end - begin)});
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t begin = std::min(i - std::min(i, window / 2), n - window);
+    double mean_x = 0, mean_y = 0;
+    for (std::size_t j = begin; j < begin + window; ++j) {
+      mean_x += points[j].x / static_cast<double>(window);
+      mean_y += points[j].y / static_cast<double>(window);
+    }
+    double xx = 0, xy = 0;
+    for (std::size_t j = begin; j < begin + window; ++j) {
+      xx += (points[j].x - mean_x) * (points[j].x - mean_x);
+      xy += (points[j].x - mean_x) * (points[j].y - mean_y);
+    }
+    result.push_back({points[i].x, mean_y + (xx > 0 ? xy / xx * (points[i].x - mean_x) : 0)});
   }
   return result;
 }

@@ -23,7 +23,8 @@ std::vector<TrainingCurve> read_training_curves(const std::filesystem::path& met
 /// At most `limit` points: means over equal stretches.
 std::vector<Point> bucketed(const std::vector<Point>& points, std::size_t limit);
 
-/// Centred running mean over `window` points (fewer at the ends).
-std::vector<Point> running_mean(const std::vector<Point>& points, std::size_t window);
+/// Each point on the least-squares line through its `window` nearest neighbours: a running mean that neither lags on a
+/// slope nor bends at the ends.
+std::vector<Point> smoothed(const std::vector<Point>& points, std::size_t window);
 
 }  // namespace medfuse::evaluate

@@ -103,6 +103,12 @@ TEST_F(Report, StandsAloneAndEscapesNames) {
   EXPECT_THAT(html, HasSubstr("Heart &lt;failure&gt; &amp; &#39;x&#39;"));
   EXPECT_THAT(html, Not(HasSubstr("<failure>")));
   for (const char* outside : {"<script", "src=", "href=\"http", "@import", "url("}) EXPECT_THAT(html, Not(HasSubstr(outside)));
+  // Nothing that would not turn with a dark page.
+  const std::string pictures = html.substr(html.find("<svg"));
+  for (const char* fixed : {"white", "black", "font-family", "rgb(1,2,3)", "rgb(  1,   2,   3)"}) {
+    EXPECT_THAT(pictures, Not(HasSubstr(std::string("='") + fixed))) << fixed;
+    EXPECT_THAT(pictures, Not(HasSubstr(std::string("=\"") + fixed))) << fixed;
+  }
   EXPECT_THAT(html, Not(HasSubstr("100007")));  // an admission
 }
 
@@ -169,7 +175,9 @@ TEST(TrainingCurves, MeansKeepALineWhereItIs) {
   for (int i = 0; i < 1000; ++i) line.push_back({static_cast<double>(i), 2.0 * i});
   for (const Point& p : bucketed(line, 100)) EXPECT_DOUBLE_EQ(p.y, 2 * p.x);
   EXPECT_EQ(bucketed(line, 100).size(), 100u);
-  for (const Point& p : running_mean(line, 51)) EXPECT_NEAR(p.y, 2 * p.x, 1e-9);
+  for (const Point& p : smoothed(line, 51)) EXPECT_NEAR(p.y, 2 * p.x, 1e-9);
+  EXPECT_EQ(smoothed({{1, 5}}, 9)[0].y, 5);
+  EXPECT_TRUE(smoothed({}, 9).empty());
 }
 
 }  // namespace
