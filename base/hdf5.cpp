@@ -36,7 +36,8 @@ std::string reason() {
 }
 
 [[noreturn]] void fail(const std::filesystem::path& path, const std::string& object, const char* action) {
-  data_error("{}: cannot {} '{}' ({}): check the file and the free disk space", path.string(), action, object, reason());
+  data_error("{}: cannot {} '{}' ({}): check the file and the free disk space", path.string(), action, object,
+             reason());
 }
 
 Handle own(hid_t id, Handle::Close close, const std::filesystem::path& path, const std::string& object,
@@ -94,7 +95,8 @@ void make_parents(hid_t file, const std::filesystem::path& path, const std::stri
 Handle open_dataset(hid_t file, const std::filesystem::path& path, const std::string& name) {
   silence();
   if (!exists(file, name)) {
-    data_error("{}: dataset '{}' is missing: the file is not what it claims to be, write it again", path.string(), name);
+    data_error("{}: dataset '{}' is missing: the file is not what it claims to be, write it again", path.string(),
+               name);
   }
   return own(H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose, path, name, "open dataset");
 }
