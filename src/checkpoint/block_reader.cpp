@@ -13,14 +13,19 @@ Descriptor open(const std::filesystem::path& path) {
   try {
     return Descriptor::open_to_read(path);
   } catch (const Error& error) {
-    throw DamagedError(std::string(error.what()) + "; restore the file, or delete the folder to continue from an older checkpoint");
+    throw DamagedError(std::string(error.what()) +
+                       "; restore the file, or delete the folder to continue from an older checkpoint");
   }
 }
 
 }  // namespace
 
 BlockReader::BlockReader(const std::filesystem::path& path, const TensorInfo& tensor, const Shard& shard)
-    : path_(path.string()), tensor_(tensor.name), shard_(shard), bytes_(shard_bytes(tensor, shard)), file_(open(path)) {}
+    : path_(path.string()),
+      tensor_(tensor.name),
+      shard_(shard),
+      bytes_(shard_bytes(tensor, shard)),
+      file_(open(path)) {}
 
 void BlockReader::load(std::int64_t block, char* target) {
   const std::int64_t begin = block * kBlockBytes;
@@ -33,8 +38,9 @@ void BlockReader::load(std::int64_t block, char* target) {
   } catch (const Error& error) {
     problem = error.what();
   }
-  throw DamagedError(fmt::format("{} (tensor {}, block {} of {}); delete the folder to continue from an older checkpoint",
-                                 problem, tensor_, block, shard_.dataset));
+  throw DamagedError(
+      fmt::format("{} (tensor {}, block {} of {}); delete the folder to continue from an older checkpoint", problem,
+                  tensor_, block, shard_.dataset));
 }
 
 void BlockReader::read(char* target, std::int64_t begin, std::int64_t bytes) {

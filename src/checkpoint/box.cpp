@@ -10,7 +10,8 @@ std::optional<std::int64_t> volume(const Shape& extent) {
   for (const std::int64_t n : extent) {
     if (n < 0) return std::nullopt;
     empty = empty || n == 0;
-    if (n > 0 && (__builtin_mul_overflow(product, n, &product) || product >= std::int64_t{1} << 62)) return std::nullopt;
+    if (n > 0 && (__builtin_mul_overflow(product, n, &product) || product >= std::int64_t{1} << 62))
+      return std::nullopt;
   }
   return empty ? 0 : product;
 }
@@ -18,7 +19,8 @@ std::optional<std::int64_t> volume(const Shape& extent) {
 bool inside(const Box& box, const Shape& shape) {
   if (box.offset.size() != shape.size() || box.extent.size() != shape.size()) return false;
   for (std::size_t d = 0; d < shape.size(); ++d) {
-    if (box.offset[d] < 0 || box.extent[d] < 0 || box.offset[d] > shape[d] || box.extent[d] > shape[d] - box.offset[d]) {
+    if (box.offset[d] < 0 || box.extent[d] < 0 || box.offset[d] > shape[d] ||
+        box.extent[d] > shape[d] - box.offset[d]) {
       return false;
     }
   }

@@ -25,8 +25,8 @@ bool inside(const Box& box, const Shape& shape);
 /// Whether the boxes, all inside `shape`, cover each of its elements exactly once. Empty boxes do not count.
 bool tile(std::vector<Box> boxes, const Shape& shape);
 
-/// Calls run(source, target, n) for each contiguous run of n elements of what the boxes share: `source` and `target` are
-/// positions inside the row-major blocks of `from` and `to`. Ascending in both.
+/// Calls run(source, target, n) for each contiguous run of n elements of what the boxes share: `source` and `target`
+/// are positions inside the row-major blocks of `from` and `to`. Ascending in both.
 void for_each_run(const Box& from, const Box& to,
                   const std::function<void(std::int64_t, std::int64_t, std::int64_t)>& run);
 

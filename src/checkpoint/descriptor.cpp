@@ -18,7 +18,8 @@ namespace {
 constexpr std::size_t kLargestCall = std::size_t{1} << 30;  // Linux moves at most 2 GiB a call
 }
 
-Descriptor::Descriptor(fs::path path, int flags) : path_(std::move(path)), fd_(::open(path_.c_str(), flags | O_CLOEXEC, 0600)) {
+Descriptor::Descriptor(fs::path path, int flags)
+    : path_(std::move(path)), fd_(::open(path_.c_str(), flags | O_CLOEXEC, 0600)) {
   if (fd_ < 0) fail("cannot open", errno);
 }
 

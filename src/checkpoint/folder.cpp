@@ -57,7 +57,9 @@ bool sound(const fs::path& path) {
 
 std::string step_name(std::int64_t step) { return fmt::format("{}{:09d}", kPrefix, step); }
 
-fs::path partial_path(const fs::path& folder, std::int64_t step) { return folder / ("." + step_name(step) + ".partial"); }
+fs::path partial_path(const fs::path& folder, std::int64_t step) {
+  return folder / ("." + step_name(step) + ".partial");
+}
 
 std::vector<FolderEntry> entries(const fs::path& folder) {
   std::vector<FolderEntry> list;

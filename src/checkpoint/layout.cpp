@@ -38,7 +38,7 @@ class Layout {
     check(H5Pset_alloc_time(creation_.get(), H5D_ALLOC_TIME_EARLY));
     check(H5Pset_fill_time(creation_.get(), H5D_FILL_TIME_NEVER));
     check(H5Pset_attr_phase_change(creation_.get(), 8, 6));
-    set_attribute(file_, "step", Shape{step});
+    set_attribute(file_, "step", step);
   }
 
   void add(Slot& slot) {
@@ -90,17 +90,27 @@ class Layout {
 
   Handle element_type(at::ScalarType dtype) const {
     switch (dtype) {
-      case at::kDouble: return own(H5Tcopy(H5T_IEEE_F64LE), H5Tclose);
-      case at::kFloat: return own(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
-      case at::kBFloat16: return float16_type(8, 127);
-      case at::kHalf: return float16_type(5, 15);
-      case at::kLong: return own(H5Tcopy(H5T_STD_I64LE), H5Tclose);
-      case at::kInt: return own(H5Tcopy(H5T_STD_I32LE), H5Tclose);
-      case at::kShort: return own(H5Tcopy(H5T_STD_I16LE), H5Tclose);
-      case at::kChar: return own(H5Tcopy(H5T_STD_I8LE), H5Tclose);
+      case at::kDouble:
+        return own(H5Tcopy(H5T_IEEE_F64LE), H5Tclose);
+      case at::kFloat:
+        return own(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
+      case at::kBFloat16:
+        return float16_type(8, 127);
+      case at::kHalf:
+        return float16_type(5, 15);
+      case at::kLong:
+        return own(H5Tcopy(H5T_STD_I64LE), H5Tclose);
+      case at::kInt:
+        return own(H5Tcopy(H5T_STD_I32LE), H5Tclose);
+      case at::kShort:
+        return own(H5Tcopy(H5T_STD_I16LE), H5Tclose);
+      case at::kChar:
+        return own(H5Tcopy(H5T_STD_I8LE), H5Tclose);
       case at::kByte:
-      case at::kBool: return own(H5Tcopy(H5T_STD_U8LE), H5Tclose);
-      default: throw std::logic_error("lay_out: no HDF5 type for " + dtype_name(dtype));
+      case at::kBool:
+        return own(H5Tcopy(H5T_STD_U8LE), H5Tclose);
+      default:
+        throw std::logic_error("lay_out: no HDF5 type for " + dtype_name(dtype));
     }
   }
 
@@ -112,8 +122,13 @@ class Layout {
   }
   void set_attribute(const Handle& object, const char* name, const std::string& value) const {
     const Handle type = own(H5Tcopy(H5T_C_S1), H5Tclose);
-    check(H5Tset_size(type.get(), value.size()));
-    write_attribute(object, name, type, own(H5Screate(H5S_SCALAR), H5Sclose), value.data());
+    check(H5Tset_size(type.get(), H5T_VARIABLE));
+    check(H5Tset_cset(type.get(), H5T_CSET_UTF8));
+    const char* const text = value.c_str();
+    write_attribute(object, name, type, own(H5Screate(H5S_SCALAR), H5Sclose), &text);
+  }
+  void set_attribute(const Handle& object, const char* name, std::int64_t value) const {
+    write_attribute(object, name, own(H5Tcopy(H5T_STD_I64LE), H5Tclose), own(H5Screate(H5S_SCALAR), H5Sclose), &value);
   }
   void set_attribute(const Handle& object, const char* name, const Shape& values) const {
     if (values.empty()) return;  // a scalar has no shape to tell

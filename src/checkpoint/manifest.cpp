@@ -151,6 +151,13 @@ json parse_text(const std::string& text, const Fields& root) {
   return parsed;
 }
 
+/// A list with one item a line.
+std::string lines(const json& list) {
+  std::string text = "[";
+  for (const json& item : list) text += (text.size() > 1 ? ",\n  " : "\n  ") + item.dump();
+  return text + "]";
+}
+
 }  // namespace
 
 const TensorEntry* Manifest::find(const std::string& name) const {
@@ -176,8 +183,8 @@ std::optional<std::uint64_t> from_hex(std::string_view text) {
 json shard_to_json(const Shard& shard) {
   json blocks = json::array();
   for (const std::uint64_t block : shard.blocks) blocks.push_back(hex(block));
-  return {{"file", shard.file},           {"dataset", shard.dataset},     {"byte_offset", shard.byte_offset},
-          {"offset", shard.box.offset},   {"extent", shard.box.extent},   {"blocks", std::move(blocks)}};
+  return {{"file", shard.file},         {"dataset", shard.dataset},   {"byte_offset", shard.byte_offset},
+          {"offset", shard.box.offset}, {"extent", shard.box.extent}, {"blocks", std::move(blocks)}};
 }
 
 std::string to_text(const Manifest& manifest) {
@@ -193,10 +200,11 @@ std::string to_text(const Manifest& manifest) {
                        {"shape", tensor.info.shape},
                        {"shards", std::move(shards)}});
   }
-  const json root = {{"format", kFormat},         {"version", kVersion},        {"step", manifest.step},
-                     {"block_bytes", kBlockBytes}, {"extra", manifest.extra},    {"files", std::move(files)},
-                     {"tensors", std::move(tensors)}};
-  const std::string body = root.dump(1).substr(2) + "\n";  // without its opening brace, which the first line has
+  const std::string body = fmt::format(
+      " \"format\": \"{}\",\n \"version\": {},\n \"step\": {},\n \"block_bytes\": {},\n \"extra\": {},\n \"files\": "
+      "{},\n"
+      " \"tensors\": {}}}\n",
+      kFormat, kVersion, manifest.step, kBlockBytes, manifest.extra.dump(), lines(files), lines(tensors));
   return std::string(kFirstLine) + hex(XXH64(body.data(), body.size(), 0)) + "\",\n" + body;
 }
 
@@ -229,7 +237,8 @@ Manifest read_manifest(const fs::path& folder) {
     manifest.tensors.push_back(parse_tensor(tensor, path, manifest.tensors.size(), manifest.files));
   }
   for (std::size_t i = 1; i < manifest.tensors.size(); ++i) {
-    if (manifest.tensors[i - 1].info.name >= manifest.tensors[i].info.name) root.fail("'tensors' are not sorted by name");
+    if (manifest.tensors[i - 1].info.name >= manifest.tensors[i].info.name)
+      root.fail("'tensors' are not sorted by name");
   }
   return manifest;
 }

@@ -108,8 +108,9 @@ Plan make_plan(const std::vector<std::vector<HeldBlock>>& held) {
   plan.assignments.resize(held.size());
   std::vector<std::int64_t> load(held.size(), 0);
   for (const Piece& piece : pieces) {
-    const Holder& holder = *std::min_element(piece.holders->begin(), piece.holders->end(),
-                                             [&](const Holder& a, const Holder& b) { return load[a.rank] < load[b.rank]; });
+    const Holder& holder =
+        *std::min_element(piece.holders->begin(), piece.holders->end(),
+                          [&](const Holder& a, const Holder& b) { return load[a.rank] < load[b.rank]; });
     load[holder.rank] += piece.bytes;
     plan.assignments[holder.rank].push_back({holder.block, piece.begin, piece.end});
   }
@@ -124,8 +125,8 @@ Plan make_plan(const std::vector<std::vector<HeldBlock>>& held) {
 std::string to_text(const std::vector<HeldBlock>& blocks) {
   json list = json::array();
   for (const HeldBlock& block : blocks) {
-    list.push_back({block.tensor.name, dtype_name(block.tensor.dtype), block.tensor.shape, block.box.offset,
-                    block.box.extent});
+    list.push_back(
+        {block.tensor.name, dtype_name(block.tensor.dtype), block.tensor.shape, block.box.offset, block.box.extent});
   }
   return list.dump();
 }
@@ -133,9 +134,9 @@ std::string to_text(const std::vector<HeldBlock>& blocks) {
 std::vector<HeldBlock> blocks_from_text(const std::string& text) {
   std::vector<HeldBlock> blocks;
   for (const json& item : json::parse(text)) {
-    blocks.push_back({{item[0].get<std::string>(), dtype_from_name(item[1].get<std::string>()).value(),
-                       item[2].get<Shape>()},
-                      {item[3].get<Shape>(), item[4].get<Shape>()}});
+    blocks.push_back(
+        {{item[0].get<std::string>(), dtype_from_name(item[1].get<std::string>()).value(), item[2].get<Shape>()},
+         {item[3].get<Shape>(), item[4].get<Shape>()}});
   }
   return blocks;
 }

@@ -23,11 +23,12 @@ struct Manifest;
 class Reader {
  public:
   /// Opens a step-... folder: reads and checks the whole manifest, and that its files are there in full length.
-  /// Throws DamagedError naming the file, what is wrong with it and the remedy.
+  /// Throws DamagedError naming the file, what is wrong with it and the remedy; Error(data) for a format version that
+  /// this program does not know.
   explicit Reader(const std::filesystem::path& path);
 
   /// The newest checkpoint in `folder` (a run's checkpoints/) with a sound manifest and all its files; unfinished and
-  /// damaged ones are passed over. Contents are verified when they are read.
+  /// damaged ones are passed over. Contents are verified when they are read. Error(data) for an unknown format version.
   static std::optional<std::filesystem::path> newest(const std::filesystem::path& folder);
 
   const std::filesystem::path& path() const;

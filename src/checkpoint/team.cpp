@@ -1,6 +1,7 @@
 #include "src/checkpoint/team.h"
 
 #include <exception>
+#include <filesystem>
 #include <stdexcept>
 
 #include "src/checkpoint/errors.h"
@@ -19,6 +20,8 @@ std::string outcome(const std::function<std::string()>& work) {
     return kDamaged + std::string(error.what());
   } catch (const Error& error) {
     return std::string{kError, static_cast<char>(error.code())} + error.what();
+  } catch (const std::filesystem::filesystem_error& error) {
+    return std::string{kError, static_cast<char>(ExitCode::data)} + error.what();
   } catch (const std::logic_error& error) {
     return kLogic + std::string(error.what());
   } catch (const std::exception& error) {
@@ -28,10 +31,14 @@ std::string outcome(const std::function<std::string()>& work) {
 
 [[noreturn]] void rethrow(const std::string& text, const std::string& where) {
   switch (text.at(0)) {
-    case kDamaged: throw DamagedError(where + text.substr(1));
-    case kError: throw Error(static_cast<ExitCode>(text.at(1)), where + text.substr(2));
-    case kLogic: throw std::logic_error(where + text.substr(1));
-    default: throw std::runtime_error(where + text.substr(1));
+    case kDamaged:
+      throw DamagedError(where + text.substr(1));
+    case kError:
+      throw Error(static_cast<ExitCode>(text.at(1)), where + text.substr(2));
+    case kLogic:
+      throw std::logic_error(where + text.substr(1));
+    default:
+      throw std::runtime_error(where + text.substr(1));
   }
 }
 

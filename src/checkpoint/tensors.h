@@ -17,8 +17,8 @@ struct TensorInfo {
 };
 
 /// `local` is the block [offset, offset + local.sizes()) of a tensor of shape `global_shape`. Over all ranks the blocks
-/// of one name tile the tensor; ranks that hold the very same block are replicas, and it is written once. A name is UTF-8
-/// without NUL and '@'; '/' in it makes groups in the HDF5 file, so no name may be a folder of another.
+/// of one name tile the tensor; ranks that hold the very same block are replicas, and it is written once. A name is
+/// UTF-8 without NUL and '@'; '/' in it makes groups in the HDF5 file, so no name may be a folder of another.
 struct ShardedTensor {
   std::string name;
   at::Tensor local;

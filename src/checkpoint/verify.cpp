@@ -13,7 +13,8 @@ namespace medfuse::checkpoint {
 namespace fs = std::filesystem;
 
 std::vector<CheckpointInfo> list(const fs::path& folder) {
-  if (!fs::is_directory(folder)) data_error("{}: no such folder; give the checkpoints folder of a run", folder.string());
+  if (!fs::is_directory(folder))
+    data_error("{}: no such folder; give the checkpoints folder of a run", folder.string());
   std::vector<CheckpointInfo> result;
   for (const FolderEntry& entry : entries(folder)) {
     CheckpointInfo info;

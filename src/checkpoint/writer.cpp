@@ -28,8 +28,8 @@ std::string describe(const std::vector<ShardedTensor>& tensors) {
     if (!tensor.local.defined() || tensor.local.layout() != at::kStrided) {
       throw std::logic_error("checkpoint: tensor " + tensor.name + " is not a dense tensor");
     }
-    blocks.push_back({{tensor.name, tensor.local.scalar_type(), tensor.global_shape},
-                      {tensor.offset, tensor.local.sizes().vec()}});
+    blocks.push_back(
+        {{tensor.name, tensor.local.scalar_type(), tensor.global_shape}, {tensor.offset, tensor.local.sizes().vec()}});
   }
   return to_text(blocks);
 }
@@ -66,7 +66,8 @@ std::string write_file(const fs::path& partial, const Snapshot& snapshot, int ra
   const fs::path path = partial / entry.name;
   std::vector<Slot> slots;
   for (const Piece& piece : snapshot.pieces) {
-    slots.push_back({{piece.name, piece.data.scalar_type(), piece.global_shape}, {piece.offset, piece.data.sizes().vec()}, "", 0});
+    slots.push_back(
+        {{piece.name, piece.data.scalar_type(), piece.global_shape}, {piece.offset, piece.data.sizes().vec()}, "", 0});
   }
   lay_out(path, snapshot.step, slots);
 
@@ -85,7 +86,8 @@ std::string write_file(const fs::path& partial, const Snapshot& snapshot, int ra
   }
   entry.header = header_checksum(file, entry.bytes, written);
   file.sync();
-  return json{{"name", entry.name}, {"bytes", entry.bytes}, {"header", entry.header}, {"shards", std::move(shards)}}.dump();
+  return json{{"name", entry.name}, {"bytes", entry.bytes}, {"header", entry.header}, {"shards", std::move(shards)}}
+      .dump();
 }
 
 /// The manifest from what the ranks wrote. Adds up the bytes of tensor data.
@@ -99,7 +101,8 @@ Manifest assemble(const Snapshot& snapshot, const std::vector<std::string>& reco
     const json file = json::parse(record);
     for (const json& item : file["shards"]) {
       const json& source = item["shard"];
-      Shard shard{manifest.files.size(), source["dataset"], source["byte_offset"], {source["offset"], source["extent"]}, {}};
+      Shard shard{
+          manifest.files.size(), source["dataset"], source["byte_offset"], {source["offset"], source["extent"]}, {}};
       for (const json& block : source["blocks"]) shard.blocks.push_back(from_hex(block.get<std::string>()).value());
       const TensorEntry* tensor = manifest.find(item["name"]);
       if (!tensor) throw std::logic_error("checkpoint: the ranks' snapshots do not belong together");

@@ -28,11 +28,11 @@ TEST(Box, TilesOrNot) {
   EXPECT_TRUE(tile({{{}, {}}}, {}));
   EXPECT_TRUE(tile({{{0, 0}, {2, 5}}, {{2, 0}, {2, 2}}, {{2, 2}, {2, 3}}}, {4, 5}));
   EXPECT_TRUE(tile({}, {0, 5}));
-  EXPECT_FALSE(tile({{{0, 0}, {2, 5}}}, {4, 5}));                                          // a hole
-  EXPECT_FALSE(tile({{{0, 0}, {2, 5}}, {{1, 0}, {2, 5}}}, {4, 5}));                        // overlap and hole
-  EXPECT_FALSE(tile({{{0, 0}, {4, 3}}, {{0, 2}, {4, 2}}}, {4, 5}));                        // overlap in columns
-  EXPECT_FALSE(tile({{{0, 0}, {3, 1}}, {{0, 1}, {1, 1}}, {{2, 0}, {1, 2}}}, {3, 2}));      // overlap not next in order
-  EXPECT_FALSE(tile({{{0, 0}, {2, 5}}, {{2, 0}, {2, 5}}, {{0, 0}, {1, 1}}}, {4, 5}));      // too much
+  EXPECT_FALSE(tile({{{0, 0}, {2, 5}}}, {4, 5}));                                      // a hole
+  EXPECT_FALSE(tile({{{0, 0}, {2, 5}}, {{1, 0}, {2, 5}}}, {4, 5}));                    // overlap and hole
+  EXPECT_FALSE(tile({{{0, 0}, {4, 3}}, {{0, 2}, {4, 2}}}, {4, 5}));                    // overlap in columns
+  EXPECT_FALSE(tile({{{0, 0}, {3, 1}}, {{0, 1}, {1, 1}}, {{2, 0}, {1, 2}}}, {3, 2}));  // overlap not next in order
+  EXPECT_FALSE(tile({{{0, 0}, {2, 5}}, {{2, 0}, {2, 5}}, {{0, 0}, {1, 1}}}, {4, 5}));  // too much
 }
 
 TEST(Box, RunsCopyJustTheSharedPart) {

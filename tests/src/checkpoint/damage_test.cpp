@@ -196,8 +196,12 @@ TEST_F(Damage, LoadingFallsBackToTheNextOlder) {
 TEST_F(Damage, AnotherModelIsNoReasonToFallBack) {
   save_step(300);
   const auto errors = ThreadRanks::run(2, [&](const Team& team) {
-    load_newest(folder_.path(), team, [&](const Reader& reader) { reader.read_into("rows", at::zeros({2, 2})); },
-                [](const std::string&) { FAIL(); });
+    load_newest(
+        folder_.path(), team,
+        [&](const Reader& reader) {
+          reader.read_into("rows", at::zeros({2, 2}));
+        },
+        [](const std::string&) { FAIL(); });
   });
   for (const std::exception_ptr& error : errors) {
     ASSERT_TRUE(error);
@@ -207,7 +211,8 @@ TEST_F(Damage, AnotherModelIsNoReasonToFallBack) {
 
 TEST_F(Damage, NoCheckpointAndNoSoundCheckpointDiffer) {
   const auto load = [&](const fs::path& folder) {
-    return load_newest(folder, Team::alone(), [](const Reader&) {}, [](const std::string&) {});
+    return load_newest(
+        folder, Team::alone(), [](const Reader&) {}, [](const std::string&) {});
   };
   EXPECT_FALSE(load(folder_.path() / "missing"));
   fs::remove(path_ / "manifest.json");

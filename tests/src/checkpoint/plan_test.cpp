@@ -49,11 +49,11 @@ TEST(Plan, ABlockIsWrittenByOneThatHoldsIt) {
 
 TEST(Plan, RefusesWhatDoesNotFitTogether) {
   const HeldBlock top{{"w", at::kFloat, {8, 2}}, {{0, 0}, {3, 2}}}, rest{{"w", at::kFloat, {8, 2}}, {{3, 0}, {5, 2}}};
-  EXPECT_THROW(make_plan({{top}}), std::logic_error);                                          // a hole
-  EXPECT_THROW(make_plan({{top, rest}, {whole("w", {8, 2})}}), std::logic_error);              // overlap
-  EXPECT_THROW(make_plan({{whole("w", {8, 2})}, {whole("w", {8, 3})}}), std::logic_error);     // other shape
-  EXPECT_THROW(make_plan({{whole("w", {8, 2}), whole("w", {8, 2})}}), std::logic_error);       // twice
-  EXPECT_THROW(make_plan({{whole("a", {2}), whole("a/b", {2})}}), std::logic_error);           // a folder of another
+  EXPECT_THROW(make_plan({{top}}), std::logic_error);                                       // a hole
+  EXPECT_THROW(make_plan({{top, rest}, {whole("w", {8, 2})}}), std::logic_error);           // overlap
+  EXPECT_THROW(make_plan({{whole("w", {8, 2})}, {whole("w", {8, 3})}}), std::logic_error);  // other shape
+  EXPECT_THROW(make_plan({{whole("w", {8, 2}), whole("w", {8, 2})}}), std::logic_error);    // twice
+  EXPECT_THROW(make_plan({{whole("a", {2}), whole("a/b", {2})}}), std::logic_error);        // a folder of another
   for (const char* name : {"", "a@0", "/a", "a/", "a//b", "a/../b", "."}) {
     EXPECT_THROW(make_plan({{whole(name, {2})}}), std::logic_error) << name;
   }
