@@ -20,7 +20,7 @@ struct TableNames {
   std::string admissions_id = "HADM_ID";        ///< "tables.admissions.id"
   std::string admissions_patient = "SUBJECT_ID";  ///< "tables.admissions.patient"
   std::string admissions_time = "ADMITTIME";    ///< "tables.admissions.time"; needed with labs.window_hours only
-  std::string admissions_text;                  ///< "tables.admissions.text": reason for admission, MIMIC-III: DIAGNOSIS
+  std::string admissions_text;                  ///< "tables.admissions.text": MIMIC-III: DIAGNOSIS
   std::string notes = "NOTEEVENTS";             ///< "tables.notes"
   std::string notes_id = "HADM_ID";             ///< "tables.notes.id"
   std::string notes_text = "TEXT";              ///< "tables.notes.text"

@@ -1,5 +1,5 @@
 // What a packed data set holds, in memory. Written and read by writer.h and reader.h; the file format is described in
-// docs/formats.md.
+// docs/format-packed.md.
 #pragma once
 
 #include <cstdint>

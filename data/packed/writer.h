@@ -15,8 +15,8 @@ inline constexpr std::int64_t packed_format_version = 1;
 /// Name of a shard's file: shard-00012.h5.
 std::string shard_name(std::int64_t number);
 
-/// Writes FOLDER/shard_name(number) beside, flushes it to the disk and renames it; mode 0600. Samples' shapes must match
-/// `info` (std::logic_error). Throws Error(data) naming the file if it cannot be written.
+/// Writes FOLDER/shard_name(number) beside, flushes it to the disk and renames it; mode 0600. Samples' shapes must
+/// match `info` (std::logic_error). Throws Error(data) naming the file if it cannot be written.
 ShardEntry write_shard(const std::filesystem::path& folder, std::int64_t number, const PackedInfo& info,
                        std::span<const Sample> samples);
 

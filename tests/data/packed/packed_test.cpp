@@ -1,0 +1,241 @@
+// Packed data written, read back, and damaged in every way that a disk or a copy can damage them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "base/files.h"
+#include "base/hdf5.h"
+#include "data/packed/info_json.h"
+#include "data/packed/reader.h"
+#include "data/packed/writer.h"
+#include "tests/base/scratch.h"
+#include "tests/data/tables/table_files.h"
+
+namespace medfuse::data {
+namespace {
+
+using medfuse::testing::error_of;
+using medfuse::testing::Scratch;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+PackedInfo example_info() {
+  PackedInfo info;
+  info.diseases = {"a", "b"};
+  info.disease_codes = {{"1"}, {"2", "3"}};
+  info.labs = {{7, "Lactate", "mmol/L", 0.1, 12.3}, {8, "Größe", "µg", -1, 1}, {9, "x", "", 0, 1}};
+  info.tokenizer = "folder";
+  info.tokenizer_fingerprint = "0123456789abcdef";
+  info.vocabulary = 100;
+  info.max_tokens = 9;
+  info.sections = {"chief complaint"};
+  info.abnormal_flags = {"abnormal"};
+  info.tables = {{"tables.labs", "LABEVENTS"}};
+  info.lab_value = "last";
+  info.window_hours = 1.0 / 3;
+  return info;
+}
+
+Sample example_sample(std::int64_t i) {
+  Sample sample{100 + i, 50 + i / 2, static_cast<Split>(i % 3)};
+  for (std::int64_t t = 0; t <= i % 9; ++t) sample.tokens.push_back(static_cast<std::int32_t>((i * 7 + t) % 100));
+  sample.labs = {static_cast<float>(i) * 0.25f, 0.f, -1.f};
+  sample.observed = {1, 0, static_cast<std::uint8_t>(i % 2)};
+  sample.labels = {static_cast<std::uint8_t>(i % 2), static_cast<std::uint8_t>(i % 5 == 0)};
+  return sample;
+}
+
+/// Shards of 10, 1 and 9 samples.
+void write_example(const std::filesystem::path& folder, PackedInfo info = example_info()) {
+  std::filesystem::create_directories(folder);
+  PackedIndex index;
+  index.info = std::move(info);
+  index.info.samples = 20;
+  std::int64_t next = 0, number = 0;
+  for (const std::int64_t count : {10, 1, 9}) {
+    std::vector<Sample> samples;
+    for (std::int64_t i = 0; i < count; ++i) {
+      samples.push_back(example_sample(next++));
+      if (!index.info.has_labels) samples.back().labels.clear();
+    }
+    index.shards.push_back(write_shard(folder, number, index.info, samples));
+    number += 2;  // an empty block leaves a gap
+  }
+  write_index(folder, index);
+}
+
+void expect_example(const Sample& sample, std::int64_t i) {
+  const Sample expected = example_sample(i);
+  EXPECT_EQ(sample.admission, expected.admission);
+  EXPECT_EQ(sample.patient, expected.patient);
+  EXPECT_EQ(sample.split, expected.split);
+  EXPECT_EQ(sample.tokens, expected.tokens);
+  EXPECT_EQ(sample.labs, expected.labs);
+  EXPECT_EQ(sample.observed, expected.observed);
+  EXPECT_EQ(sample.labels, expected.labels);
+}
+
+TEST(Packed, ReadsBackWhatWasWritten) {
+  const Scratch scratch;
+  write_example(scratch.path());
+  const PackedReader reader(scratch.path());
+  ASSERT_EQ(reader.size(), 20);
+  for (std::int64_t i = 19; i >= 0; --i) {
+    expect_example(reader.sample(i), i);
+    EXPECT_EQ(reader.lengths()[static_cast<std::size_t>(i)], i % 9 + 1);
+    EXPECT_EQ(reader.splits()[static_cast<std::size_t>(i)], static_cast<Split>(i % 3));
+  }
+  EXPECT_EQ(reader.indices(Split::validation), (std::vector<std::int64_t>{1, 4, 7, 10, 13, 16, 19}));
+  EXPECT_THROW(reader.sample(20), std::logic_error);
+  EXPECT_THROW(reader.sample(-1), std::logic_error);
+  PackedInfo expected = example_info();
+  expected.samples = 20;
+  EXPECT_EQ(info_to_json(reader.info()), info_to_json(expected));
+  EXPECT_EQ(reader.info().window_hours, 1.0 / 3);
+}
+
+TEST(Packed, WithoutLabelsOrLabs) {
+  const Scratch scratch;
+  PackedInfo info = example_info();
+  info.has_labels = false;
+  write_example(scratch.path(), info);
+  EXPECT_TRUE(PackedReader(scratch.path()).sample(3).labels.empty());
+  EXPECT_EQ(PackedReader(scratch.path()).sample(3).tokens, example_sample(3).tokens);
+}
+
+TEST(Packed, ReadByManyThreads) {
+  const Scratch scratch;
+  write_example(scratch.path());
+  const PackedReader reader(scratch.path());
+  std::vector<std::thread> threads;
+  for (std::int64_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::int64_t i = 0; i < 400; ++i) expect_example(reader.sample((i * 7 + t) % 20), (i * 7 + t) % 20);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Packed, MoreShardsThanOpenFiles) {
+  const Scratch scratch;
+  PackedIndex index;
+  index.info = example_info();
+  index.info.samples = 300;
+  for (std::int64_t i = 0; i < 300; ++i) {
+    const Sample sample = example_sample(i);
+    index.shards.push_back(write_shard(scratch.path(), i, index.info, std::span(&sample, 1)));
+  }
+  write_index(scratch.path(), index);
+  const PackedReader reader(scratch.path());
+  for (int round = 0; round < 2; ++round) {
+    for (std::int64_t i = 0; i < 300; ++i) expect_example(reader.sample(i), i);
+  }
+}
+
+TEST(Packed, DamagedShardsAreOneClearError) {
+  const Scratch scratch;
+  write_example(scratch.path());
+  const auto path = scratch / "shard-00002.h5";
+  const std::string good = read_file(path);
+  const auto open = [&] { PackedReader reader(scratch.path()); };
+  for (std::size_t at = 0; at < good.size(); at += good.size() / 37) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 0x10);
+    write_file_atomically(path, bad);
+    EXPECT_THAT(error_of(open), AllOf(HasSubstr("shard-00002.h5"), HasSubstr("corrupted"), HasSubstr("pack")));
+  }
+  write_file_atomically(path, good.substr(0, good.size() - 100));
+  EXPECT_THAT(error_of(open), AllOf(HasSubstr("shard-00002.h5"), HasSubstr("bytes")));
+  write_file_atomically(path, "");
+  EXPECT_THAT(error_of(open), HasSubstr("shard-00002.h5"));
+  std::filesystem::remove(path);
+  EXPECT_THAT(error_of(open), AllOf(HasSubstr("shard-00002.h5"), HasSubstr("missing")));
+  write_file_atomically(path, good);
+  EXPECT_EQ(error_of(open), "");
+}
+
+TEST(Packed, ShardOfAnotherDataSetIsRefused) {
+  const Scratch scratch;
+  write_example(scratch / "a");
+  PackedInfo info = example_info();
+  info.tokenizer_fingerprint = "ffffffffffffffff";
+  write_example(scratch / "b", info);
+  PackedIndex index = read_index(scratch / "a/index.json");
+  index.shards[1] = read_index(scratch / "b/index.json").shards[1];
+  std::filesystem::copy_file(scratch / "b/shard-00002.h5", scratch / "a/shard-00002.h5",
+                             std::filesystem::copy_options::overwrite_existing);
+  write_index(scratch / "a", index);
+  EXPECT_THAT(error_of([&] { PackedReader reader(scratch / "a"); }), HasSubstr("the tokenizer disagrees"));
+}
+
+TEST(Packed, WrongOffsetsAreCaughtBeforeTheyAreUsed) {
+  const Scratch scratch;
+  const Sample sample = example_sample(8);
+  for (const std::vector<std::int64_t>& offsets :
+       {std::vector<std::int64_t>{0, 5}, {0, -1}, {1, 9}, {0, 900}, {0, 9, 9}, {0}}) {
+    PackedIndex index;
+    index.info = example_info();
+    index.info.samples = 1;
+    index.shards = {write_shard(scratch.path(), 0, index.info, std::span(&sample, 1))};
+    {
+      // The same shard with other offsets and a right checksum.
+      const hdf5::File good = hdf5::File::open(scratch / "shard-00000.h5");
+      hdf5::File bad = hdf5::File::create(scratch / "bad.h5");
+      bad.set_attribute("version", packed_format_version);
+      bad.set_attribute("tokenizer_fingerprint", index.info.tokenizer_fingerprint);
+      bad.write("admission", good.read<std::int64_t>("admission"));
+      bad.write("patient", good.read<std::int64_t>("patient"));
+      bad.write("split", good.read<std::uint8_t>("split"));
+      bad.write("tokens/values", good.read<std::int32_t>("tokens/values"));
+      bad.write("tokens/offsets", offsets);
+      bad.write_matrix("labs/values", good.read<float>("labs/values"), 3);
+      bad.write_matrix("labs/observed", good.read<std::uint8_t>("labs/observed"), 3);
+      bad.write_matrix("labels", good.read<std::uint8_t>("labels"), 2);
+      bad.close();
+    }
+    std::filesystem::rename(scratch / "bad.h5", scratch / "shard-00000.h5");
+    index.shards[0].bytes = std::filesystem::file_size(scratch / "shard-00000.h5");
+    index.shards[0].checksum = file_checksum(scratch / "shard-00000.h5");
+    write_index(scratch.path(), index);
+    EXPECT_THAT(error_of([&] { PackedReader reader(scratch.path()); }), HasSubstr("tokens/offsets"));
+  }
+}
+
+TEST(Packed, BrokenIndexIsOneClearError) {
+  const Scratch scratch;
+  const auto open = [&] { PackedReader reader(scratch.path()); };
+  EXPECT_THAT(error_of(open), AllOf(HasSubstr("index.json"), HasSubstr("medfuse pack")));
+  write_example(scratch.path());
+  const std::string good = read_file(scratch / "index.json");
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string bad = good;
+    const std::size_t at = bad.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    bad.replace(at, from.size(), to);
+    write_file_atomically(scratch / "index.json", bad);
+    return error_of(open);
+  };
+  EXPECT_THAT(with("\"version\": 1", "\"version\": 2"), HasSubstr("version 2"));
+  EXPECT_THAT(with("\"max_tokens\"", "\"min_tokens\""), HasSubstr("'max_tokens' is missing"));
+  EXPECT_THAT(with("\"samples\": 20", "\"samples\": 21"), HasSubstr("instead of 21"));
+  EXPECT_THAT(with("\"samples\": 20", "\"samples\": \"x\""), HasSubstr("'samples' has a wrong type"));
+  EXPECT_THAT(with("\"low\": 0.1", "\"low\": 12.3"), HasSubstr("no scale"));
+  EXPECT_THAT(with("shard-00002.h5", "../secret.h5"), HasSubstr("plain name"));
+  EXPECT_THAT(with("medfuse packed data", "something else"), HasSubstr("not an index"));
+  write_file_atomically(scratch / "index.json", good.substr(0, good.size() / 2));
+  EXPECT_THAT(error_of(open), HasSubstr("not valid JSON"));
+}
+
+TEST(Packed, SamplesMustFitTheDataSet) {
+  const Scratch scratch;
+  Sample sample = example_sample(0);
+  sample.tokens.clear();
+  EXPECT_THROW(write_shard(scratch.path(), 0, example_info(), std::span(&sample, 1)), std::logic_error);
+  sample = example_sample(0);
+  sample.labs.pop_back();
+  EXPECT_THROW(write_shard(scratch.path(), 0, example_info(), std::span(&sample, 1)), std::logic_error);
+}
+
+}  // namespace
+}  // namespace medfuse::data
