@@ -54,7 +54,8 @@ Resampled resample(const Ranked& ranked, const std::vector<std::uint32_t>& weigh
     positives += positive;
     negatives += w - positive;
     if (ranked.ends_tie[j]) {
-      twice_area += static_cast<double>(negatives - negatives_before) * static_cast<double>(positives + positives_before);
+      twice_area += static_cast<double>(negatives - negatives_before) *
+                    static_cast<double>(positives + positives_before);
       positives_before = positives;
       negatives_before = negatives;
     }
@@ -94,7 +95,7 @@ void add_bootstrap_intervals(Scores& scores, const Predictions& predictions, std
   check_labelled(predictions);
   const std::size_t k = predictions.diseases.size();
   if (scores.diseases.size() != k) throw std::logic_error("bootstrap: scores of other predictions");
-  if (predictions.patients.size() != predictions.size()) throw std::logic_error("bootstrap: a patient per row is needed");
+  if (predictions.patients.size() != predictions.size()) throw std::logic_error("bootstrap: a patient per row, please");
 
   std::vector<std::int64_t> patients = predictions.patients;
   std::sort(patients.begin(), patients.end());

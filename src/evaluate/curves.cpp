@@ -17,7 +17,7 @@ double triangle_area(const Point& a, const Point& b, const Point& c) {
 }
 
 void require_same_length(std::span<const double> probabilities, std::span<const std::uint8_t> labels) {
-  if (probabilities.size() != labels.size()) throw std::logic_error("curves: as many labels as probabilities are needed");
+  if (probabilities.size() != labels.size()) throw std::logic_error("curves: as many labels as probabilities, please");
 }
 
 bool has_positives(std::span<const Cut> cuts) { return !cuts.empty() && cuts.back().true_positives > 0; }

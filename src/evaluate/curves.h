@@ -1,4 +1,4 @@
-// The curves behind scores and pictures: how true and false positives grow as the threshold falls, and calibration bins.
+// The curves behind scores and pictures: how true and false positives grow as the threshold falls; calibration bins.
 #pragma once
 
 #include <cstddef>

@@ -113,12 +113,13 @@ std::string table(const Evaluation& e) {
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + '\n';
   }
-  text += fmt::format("micro: F1 {:.3f}, precision {:.3f}, recall {:.3f}; all {} right: {:.3f} of samples; Brier {:.4f}; "
-                      "calibration error {:.4f}\n",
+  text += fmt::format("micro: F1 {:.3f}, precision {:.3f}, recall {:.3f}; all {} right: {:.3f} of samples; "
+                      "Brier {:.4f}; calibration error {:.4f}\n",
                       s.micro_f1, s.micro_precision, s.micro_recall, s.diseases.size(), s.exact_match, s.brier,
                       s.calibration_error);
   if (s.macro_f1_interval && s.macro_auroc_interval) {
-    text += fmt::format("95 % intervals (patients resampled): macro F1 {:.3f} to {:.3f}, macro AUROC {:.3f} to {:.3f}\n",
+    text += fmt::format("95 % intervals (patients resampled): macro F1 {:.3f} to {:.3f}, "
+                        "macro AUROC {:.3f} to {:.3f}\n",
                         s.macro_f1_interval->low, s.macro_f1_interval->high, s.macro_auroc_interval->low,
                         s.macro_auroc_interval->high);
   }

@@ -178,7 +178,9 @@ void remove_empty_groups(std::string& svg) {
 std::string element(std::string svg, const Plot& plot) {
   const std::size_t begin = svg.find("<svg");
   const std::size_t end = svg.rfind("</svg>");
-  if (begin == std::string::npos || end == std::string::npos) throw std::runtime_error("gnuplot left a picture unfinished");
+  if (begin == std::string::npos || end == std::string::npos) {
+    throw std::runtime_error("gnuplot left a picture unfinished");
+  }
   svg = svg.substr(begin, end + 6 - begin);
   remove_all(svg, "<title>", "</title>");
   remove_all(svg, "<desc>", "</desc>");

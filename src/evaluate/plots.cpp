@@ -90,8 +90,8 @@ Plot roc_plot(std::span<const Cut> cuts, const DiseaseScores& scores) {
 
 Plot precision_recall_plot(std::span<const Cut> cuts, const DiseaseScores& scores) {
   Plot plot = unit_square("Recall", "Precision");
-  const double share =
-      static_cast<double>(scores.positives) / static_cast<double>(std::max<std::int64_t>(1, scores.positives + scores.negatives));
+  const std::int64_t samples = std::max<std::int64_t>(1, scores.positives + scores.negatives);
+  const double share = static_cast<double>(scores.positives) / static_cast<double>(samples);
   plot.series.push_back(guide({0, share}, {1, share}));
   plot.series.push_back(line(thinned(precision_recall_points(cuts), kMostPoints)));
   if (scores.true_positives + scores.false_positives > 0 && scores.positives > 0) {
@@ -113,7 +113,8 @@ Plot calibration_plot(std::span<const CalibrationBin> bins) {
     const auto samples = static_cast<double>(bin.samples);
     const Interval spread = wilson(bin.positive_share, samples);
     bars.rows.push_back({(bin.low + bin.high) / 2, samples / static_cast<double>(all), 0.8 * (bin.high - bin.low)});
-    spreads.rows.insert(spreads.rows.end(), {{bin.mean_probability, spread.low}, {bin.mean_probability, spread.high}, {}});
+    spreads.rows.insert(spreads.rows.end(),
+                        {{bin.mean_probability, spread.low}, {bin.mean_probability, spread.high}, {}});
     points.push_back({bin.mean_probability, bin.positive_share});
   }
   plot.series.push_back(std::move(bars));

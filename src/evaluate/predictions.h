@@ -27,8 +27,8 @@ void check(const Predictions& predictions);
 /// check(), and also Error(data) when there is no sample or no label.
 void check_labelled(const Predictions& predictions);
 
-/// Rows of `admission,<disease>,...`: a header, then one row per admission with its probabilities, in the order given and
-/// with just the digits that tell float32 values apart. Names are quoted as in RFC 4180. Written atomically, mode 0600.
+/// Rows of `admission,<disease>,...`: a header, then one row per admission with its probabilities, in the order given
+/// and with just the digits that tell float32 values apart. Names are quoted as in RFC 4180. Written atomically, mode 0600.
 /// Throws as check() does, and Error(data) when the file cannot be written.
 void write_predictions(const std::filesystem::path& path, const Predictions& predictions);
 

@@ -34,7 +34,7 @@ std::string escaped(const std::string& text) {
 
 std::string number(const std::optional<double>& value) { return value ? fmt::format("{:.3f}", *value) : "&#8211;"; }
 
-/// A small picture with its caption; `plot` is its index in the list of plots to draw, or -1 with a reason why there is none.
+/// A small picture with its caption; `plot` is its index in the list of plots to draw, or -1 with a reason.
 struct Panel {
   std::string title;
   std::string figure;
@@ -173,7 +173,8 @@ bool add_training_section(Page& page, const std::filesystem::path& metrics) {
     if (!varies && order(curve.name) > 1) continue;  // a figure that this stage does not have
     for (auto& [heading, panels] : section.groups) {
       if (heading != "Stage " + curve.stage) continue;
-      const std::string last = fmt::format("last {:.4g}{}", curve.points.back().y, wide_range(curve) ? ", log scale" : "");
+      const std::string last =
+          fmt::format("last {:.4g}{}", curve.points.back().y, wide_range(curve) ? ", log scale" : "");
       panels.push_back(page.panel(readable(curve.name), last, training_plot(curve)));
     }
   }
@@ -228,10 +229,10 @@ std::string scores_table(const Scores& s) {
 
 constexpr const char* kDefinitions =
     "<section id=\"definitions\">\n<h2>How the figures are defined</h2>\n<dl>\n"
-    "<dt>Thresholds</dt><dd>Per disease the probability with the highest F1 on the validation split; the split shown here "
-    "has no say in them.</dd>\n"
-    "<dt>Macro and micro</dt><dd>Macro figures are means over diseases, each counting the same; micro figures come from "
-    "the sums of right and wrong decisions over all diseases. A ratio without a denominator counts as 0.</dd>\n"
+    "<dt>Thresholds</dt><dd>Per disease the probability with the highest F1 on the validation split; the split shown "
+    "here has no say in them.</dd>\n"
+    "<dt>Macro and micro</dt><dd>Macro figures are means over diseases, each counting the same; micro figures come "
+    "from the sums of right and wrong decisions over all diseases. A ratio without a denominator counts as 0.</dd>\n"
     "<dt>Accuracy</dt><dd>Share of right decisions among all pairs of sample and disease.</dd>\n"
     "<dt>AUROC and AUPRC</dt><dd>Area under the ROC curve, ties counting one half; average precision without "
     "interpolation. Diseases that lack positives or negatives here are left out of the means.</dd>\n"
@@ -256,8 +257,8 @@ std::string write_report(const std::filesystem::path& path, const Evaluation& ev
   const std::string title = escaped(options.title);
   std::string html = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n<style>{}</style>\n"
-      "</head>\n<body>\n<main>\n<header>\n<h1>{}</h1>\n<p class=\"soft\">{} split: {} samples of {} patients, {} "
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n"
+      "<style>{}</style>\n</head>\n<body>\n<main>\n<header>\n<h1>{}</h1>\n<p class=\"soft\">{} split: {} samples of {} patients, {} "
       "diseases",
       title, kReportStyle, title, escaped(evaluation.split), evaluation.samples, evaluation.patients,
       predictions.diseases.size());

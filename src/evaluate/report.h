@@ -1,4 +1,4 @@
-// report.html: one self-contained page with the scores, ROC, precision-recall and calibration plots and training curves.
+// report.html: one self-contained page with the scores, ROC, precision-recall and calibration plots, training curves.
 #pragma once
 
 #include <filesystem>
@@ -16,8 +16,8 @@ struct ReportOptions {
 };
 
 /// Writes the page atomically, mode 0600. It holds aggregated figures only, no row of a patient.
-/// Returns a warning in one line when gnuplot is missing or fails (then the page has its tables but no pictures, and says
-/// so), else an empty string. Throws Error(data) when the page cannot be written.
+/// Returns a warning in one line when gnuplot is missing or fails (then the page has its tables but no pictures, and
+/// says so), else an empty string. Throws Error(data) when the page cannot be written.
 std::string write_report(const std::filesystem::path& path, const Evaluation& evaluation,
                          const Predictions& predictions, const ReportOptions& options = {});
 

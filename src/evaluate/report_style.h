@@ -1,4 +1,4 @@
-// The style sheet of report.html: one set of neutral colours for light pages, one for dark, chosen by the reader's system.
+// The style sheet of report.html: one set of neutral colours for light pages, one for dark, as the reader's system says.
 #pragma once
 
 namespace medfuse::evaluate {
@@ -39,7 +39,8 @@ figcaption b { font-weight: 600; }
 figcaption span { color: var(--soft); font-variant-numeric: tabular-nums; }
 figure svg { display: block; width: 100%; height: auto; color: var(--soft); }
 .none { color: var(--soft); padding: 30px 8px 38px; text-align: center; font-size: 13.5px; }
-.warning { background: var(--warn); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; max-width: none; }
+.warning { background: var(--warn); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px;
+  max-width: none; }
 .key { font-weight: 600; } .curve { color: var(--curve); } .mark { color: var(--mark); } .guide { color: var(--guide); }
 ul { margin: 0 0 12px; padding-left: 20px; }
 dt { font-weight: 600; } dd { margin: 0 0 8px; max-width: 88ch; color: var(--soft); }

@@ -95,8 +95,8 @@ double mean(const std::vector<DiseaseScores>& diseases, double DiseaseScores::*m
 void note_undefined(Scores& scores) {
   for (const DiseaseScores& d : scores.diseases) {
     if (d.positives == 0) {
-      scores.notes.push_back(fmt::format("'{}' has no positive sample here: AUROC and AUPRC are undefined and left out of "
-                                         "their means; its F1, precision and recall count as 0",
+      scores.notes.push_back(fmt::format("'{}' has no positive sample here: AUROC and AUPRC are undefined and left out "
+                                         "of their means; its F1, precision and recall count as 0",
                                          d.name));
     } else if (d.negatives == 0) {
       scores.notes.push_back(

@@ -63,7 +63,7 @@ std::vector<double> choose_thresholds(const Predictions& predictions);
 Scores score(const Predictions& predictions, const std::vector<double>& thresholds);
 
 /// Adds 95 % percentile intervals of macro F1 and macro AUROC to `scores` (made of the same predictions): patients are
-/// drawn with replacement, all admissions of a patient together; thresholds stay. A function of (seed, the predictions),
+/// drawn with replacement, all admissions of a patient together; thresholds stay. A function of (seed, predictions),
 /// not of the order of rows. A resample's mean AUROC leaves out the diseases that it leaves without one of the classes.
 void add_bootstrap_intervals(Scores& scores, const Predictions& predictions, std::uint64_t seed,
                              std::int64_t resamples = 1000);

@@ -153,7 +153,8 @@ std::string Progress::line(int columns) const {
     for (const Part& part : parts) text += (text.empty() ? "" : "  ") + part.text;
     if (columns == 0 || static_cast<int>(text.size()) <= columns) return text;
     if (parts.size() == 1) return text.substr(0, static_cast<std::size_t>(columns));
-    parts.erase(std::max_element(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.rank < b.rank; }));
+    parts.erase(std::max_element(parts.begin(), parts.end(),
+                                 [](const Part& a, const Part& b) { return a.rank < b.rank; }));
   }
 }
 

@@ -20,7 +20,7 @@ struct ProgressOptions {
 /// Standard error: a terminal or not as isatty() says, with its width.
 ProgressOptions progress_on_standard_error();
 
-/// Stage, step, loss, samples/s, tokens/s, memory, time left. Rates are smoothed over about half a minute. On a terminal
+/// Stage, step, loss, samples/s, tokens/s, memory, time left. Rates are smoothed over half a minute. On a terminal
 /// the least important parts are left out where the line would not fit. One thread, one rank.
 class Progress {
  public:

@@ -11,7 +11,8 @@ namespace medfuse::evaluate {
 namespace {
 
 /// The same resamples, made as rows and scored by score().
-Scores by_rows(const Predictions& p, const std::vector<double>& thresholds, std::uint64_t seed, std::uint64_t resample) {
+Scores by_rows(const Predictions& p, const std::vector<double>& thresholds, std::uint64_t seed,
+               std::uint64_t resample) {
   std::vector<std::int64_t> patients = p.patients;
   std::sort(patients.begin(), patients.end());
   patients.erase(std::unique(patients.begin(), patients.end()), patients.end());

@@ -63,7 +63,9 @@ TEST(Curves, PointsRunFromCornerToCorner) {
   // Recall rises at the precision of its own cut: the area under these steps is the average precision.
   const auto steps = precision_recall_points(cuts(kScores, kLabels));
   double area = 0;
-  for (std::size_t i = 1; i < steps.size(); ++i) area += (steps[i].x - steps[i - 1].x) * (steps[i].y + steps[i - 1].y) / 2;
+  for (std::size_t i = 1; i < steps.size(); ++i) {
+    area += (steps[i].x - steps[i - 1].x) * (steps[i].y + steps[i - 1].y) / 2;
+  }
   EXPECT_NEAR(area, *average_precision(cuts(kScores, kLabels)), 1e-15);
 }
 

@@ -102,7 +102,9 @@ TEST_F(Report, StandsAloneAndEscapesNames) {
   const std::string html = write();
   EXPECT_THAT(html, HasSubstr("Heart &lt;failure&gt; &amp; &#39;x&#39;"));
   EXPECT_THAT(html, Not(HasSubstr("<failure>")));
-  for (const char* outside : {"<script", "src=", "href=\"http", "@import", "url("}) EXPECT_THAT(html, Not(HasSubstr(outside)));
+  for (const char* outside : {"<script", "src=", "href=\"http", "@import", "url("}) {
+    EXPECT_THAT(html, Not(HasSubstr(outside)));
+  }
   // Nothing that would not turn with a dark page.
   const std::string pictures = html.substr(html.find("<svg"));
   for (const char* fixed : {"white", "black", "font-family", "rgb(1,2,3)", "rgb(  1,   2,   3)"}) {
@@ -160,7 +162,8 @@ TEST_F(Report, UnwritableFolderIsAnError) {
 TEST(TrainingCurves, PassOverNullsAndTornLines) {
   const testing::Scratch folder;
   std::ofstream(folder / "m.jsonl") << "{\"stage\":\"a\",\"step\":1,\"loss\":2}\nrubbish\n"
-                                       "{\"stage\":\"a\",\"step\":2,\"loss\":null}\n{\"stage\":\"a\",\"step\":3,\"loss\":1}\n"
+                                       "{\"stage\":\"a\",\"step\":2,\"loss\":null}\n"
+                                       "{\"stage\":\"a\",\"step\":3,\"loss\":1}\n"
                                        "{\"stage\":\"b\",\"step\":1,\"loss\":5,\"note\":\"x\"}\n[1]\n{\"stage\":\"b\",";
   const auto curves = read_training_curves(folder / "m.jsonl");
   ASSERT_EQ(curves.size(), 2u);
