@@ -19,6 +19,14 @@ std::vector<std::int64_t> parse_lora_layers(const std::string& layers, std::int6
 /// Throws Error(usage) naming text.lora_targets unless every name is a projection of a Llama block, named once.
 void check_lora_targets(const std::vector<std::string>& targets);
 
+/// Where a projection's adapter stands: what its first values and its dropout masks hang on.
+struct LoraPlace {
+  std::uint64_t seed = 0;
+  std::string name;  ///< full prefix of the parameters, e.g. "model.layers.0.self_attn.q_proj"
+  std::int64_t layer = 0;
+  ops::Site site = ops::Site::query;
+};
+
 /// y = W x + (alpha / rank) B A dropout(x), without biases; W is frozen and a buffer, so that parameters() holds A and B
 /// only. Registered as weight, lora_A.weight [R, I], lora_B.weight [O, R], the names of PEFT. A and B are kept in
 /// float32 (float64 beside a float64 W) and cast to x's type at use.
@@ -26,15 +34,17 @@ class LoraLinear : public torch::nn::Module {
  public:
   /// Without an adapter.
   explicit LoraLinear(at::Tensor weight_OI);
-  /// `name`: the full parameter prefix, e.g. "model.layers.0.self_attn.q_proj": A depends on it and on `seed`; B is 0.
-  LoraLinear(at::Tensor weight_OI, const LoraOptions& lora, std::uint64_t seed, const std::string& name,
-             std::int64_t layer, ops::Site site);
+  /// A is uniform in +-1 / sqrt(I), a function of place.seed and place.name; B is 0.
+  LoraLinear(at::Tensor weight_OI, const LoraOptions& lora, const LoraPlace& place);
 
   /// x: [..., I], dropout keys as for ops::dropout. Result [..., O].
   at::Tensor forward(const at::Tensor& x, const ops::DropoutKeys& keys);
 
   bool adapted() const { return lora_A_.defined(); }
   const at::Tensor& weight() const { return weight_; }
+  const at::Tensor& lora_A() const { return lora_A_; }  ///< undefined without an adapter
+  const at::Tensor& lora_B() const { return lora_B_; }
+  double scale() const { return scale_; }  ///< alpha / rank
   /// W + (alpha / rank) B A, in the type of W; W itself where there is no adapter.
   at::Tensor merged() const;
 
@@ -46,6 +56,13 @@ class LoraLinear : public torch::nn::Module {
   double dropout_ = 0;
   std::int64_t layer_ = 0;
   ops::Site site_ = ops::Site::query;
+
+  friend std::vector<at::Tensor> project(const at::Tensor&, const std::vector<LoraLinear*>&, const ops::DropoutKeys&);
 };
+
+/// Outputs of several projections of one input x [T, I], each [T, O]. One step of the graph for all: their gradients by x
+/// are summed inside the matrix products, and nothing of the size of x is kept beside x itself.
+std::vector<at::Tensor> project(const at::Tensor& x, const std::vector<LoraLinear*>& projections,
+                                const ops::DropoutKeys& keys);
 
 }  // namespace medfuse::model

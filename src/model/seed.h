@@ -12,6 +12,9 @@ namespace medfuse::model {
 /// Modules with other needs (LoRA's B = 0, learned tokens) set those afterwards.
 void seed_parameters(torch::nn::Module& module, std::uint64_t seed, const std::string& prefix);
 
+/// Values uniform in [-bound, bound), each a function of (seed, name, index). Filled in float64, then cast.
+void seed_uniform(const at::Tensor& parameter, double bound, std::uint64_t seed, const std::string& name);
+
 /// Standard normal values times `scale`, each a function of (seed, name, index). Filled in float64, then cast.
 void seed_normal(const at::Tensor& parameter, double scale, std::uint64_t seed, const std::string& name);
 

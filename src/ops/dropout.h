@@ -18,9 +18,19 @@ struct DropoutKeys {
 /// Places of a dropout inside one layer.
 enum class Site : std::int64_t { query = 0, key, value, output, gate, up, down, attention, mlp, embedding, fusion };
 
-/// x / (1 - p) where kept, 0 elsewhere. x: [B, D] or [B, L, D], any floating type; p in [0, 1).
+/// x / (1 - p) where kept, 0 elsewhere. x: [B, D] or [B, L, D], any floating type; p in [0, 1). Keys lie on x's device.
+/// Throws std::logic_error for shapes that do not fit.
 /// `feature_offset`: global index of x's first feature, where features are split over ranks.
 at::Tensor dropout(const at::Tensor& x, double p, const DropoutKeys& keys, std::int64_t layer, Site site,
                    std::int64_t feature_offset = 0);
+
+/// target += dropout(x, ...), for hand-written backward passes: records no graph. Both of one shape and type.
+void add_dropout_(const at::Tensor& target, const at::Tensor& x, double p, const DropoutKeys& keys, std::int64_t layer,
+                  Site site, std::int64_t feature_offset = 0);
+
+/// The mask by tensor operations, on any device: true where kept. `shape` as x's. An element's key continues its sample's
+/// by (layer, site, token, global feature) as key() of base/random.h does; it is kept if uniform(key) >= p.
+at::Tensor dropout_mask(at::IntArrayRef shape, double p, const DropoutKeys& keys, std::int64_t layer, Site site,
+                        std::int64_t feature_offset = 0);
 
 }  // namespace medfuse::ops

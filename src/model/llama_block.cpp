@@ -1,0 +1,129 @@
+#include "src/model/llama_block.h"
+
+#include <algorithm>
+
+#include "src/ops/rms_norm.h"
+#include "src/ops/rotary.h"
+#include "src/ops/swiglu.h"
+
+namespace medfuse::model {
+
+namespace {
+
+std::string layer_prefix(std::int64_t layer) { return "model.layers." + std::to_string(layer) + "."; }
+
+/// Builds one projection [rows, columns] and registers it under the last part of `name`.
+std::shared_ptr<LoraLinear> add_projection(torch::nn::Module& module, const LlamaBuild& build, std::int64_t layer,
+                                           bool adapted, const std::string& part, const std::string& target,
+                                           std::int64_t rows, std::int64_t columns, ops::Site site) {
+  const std::string name = layer_prefix(layer) + part + "." + target;
+  at::Tensor weight = build.source(name + ".weight", {rows, columns});
+  const auto& targets = build.lora.targets;
+  const bool chosen = adapted && std::find(targets.begin(), targets.end(), target) != targets.end();
+  auto projection = chosen ? std::make_shared<LoraLinear>(std::move(weight), build.lora,
+                                                          LoraPlace{build.seed, name, layer, site})
+                           : std::make_shared<LoraLinear>(std::move(weight));
+  return module.register_module(target, projection);
+}
+
+/// [1, heads, rows, head_dim] view of rows [rows, heads, head_dim].
+at::Tensor by_head(const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); }
+
+/// Attention of each sample alone: q [Tq, H, F], k and v [T, K, F] -> [Tq, H * F]. Samples never see each other, so no
+/// mask is needed and no padding is computed.
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LlamaSequence& sequence,
+                  bool last_only) {
+  const auto& lengths = sequence.lengths;
+  const auto queries = last_only ? q.split(1, 0) : q.split_with_sizes(lengths, 0);
+  const auto keys = k.split_with_sizes(lengths, 0);
+  const auto values = v.split_with_sizes(lengths, 0);
+  std::vector<at::Tensor> outputs;
+  outputs.reserve(lengths.size());
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    // The last row sees every key: nothing is hidden from it.
+    const at::Tensor o = at::scaled_dot_product_attention(by_head(queries[i]), by_head(keys[i]), by_head(values[i]), {}, 0,
+                                                          !last_only, std::nullopt, true);
+    outputs.push_back(o.squeeze(0).transpose(0, 1).flatten(1));
+  }
+  return outputs.size() == 1 ? outputs[0] : at::cat(outputs, 0);
+}
+
+}  // namespace
+
+LlamaNorm::LlamaNorm(at::Tensor weight_D, double epsilon) : epsilon_(epsilon) {
+  weight_D_ = register_buffer("weight", std::move(weight_D));
+}
+
+at::Tensor LlamaNorm::forward(const at::Tensor& x) const { return ops::rms_norm(x, weight_D_, epsilon_); }
+
+LlamaAttention::LlamaAttention(const LlamaBuild& build, std::int64_t layer, bool adapted)
+    : heads_(build.config.num_attention_heads),
+      key_heads_(build.config.num_key_value_heads),
+      head_dim_(build.config.head_dim) {
+  const std::int64_t width = build.config.hidden_size;
+  const auto add = [&](const char* target, std::int64_t rows, std::int64_t columns, ops::Site site) {
+    return add_projection(*this, build, layer, adapted, "self_attn", target, rows, columns, site);
+  };
+  q_ = add("q_proj", heads_ * head_dim_, width, ops::Site::query);
+  k_ = add("k_proj", key_heads_ * head_dim_, width, ops::Site::key);
+  v_ = add("v_proj", key_heads_ * head_dim_, width, ops::Site::value);
+  o_ = add("o_proj", width, heads_ * head_dim_, ops::Site::output);
+}
+
+at::Tensor LlamaAttention::forward(const at::Tensor& x_TD, const LlamaSequence& sequence) {
+  const auto projected = project(x_TD, {q_.get(), k_.get(), v_.get()}, sequence.keys);
+  const at::Tensor q = ops::rotary(projected[0].view({-1, heads_, head_dim_}), sequence.cos_TF, sequence.sin_TF);
+  const at::Tensor k = ops::rotary(projected[1].view({-1, key_heads_, head_dim_}), sequence.cos_TF, sequence.sin_TF);
+  const at::Tensor v = projected[2].view({-1, key_heads_, head_dim_});
+  return project(attend(q, k, v, sequence, false), {o_.get()}, sequence.keys)[0];
+}
+
+at::Tensor LlamaAttention::forward_last(const at::Tensor& x_TD, const LlamaSequence& sequence) {
+  const auto projected = project(x_TD, {k_.get(), v_.get()}, sequence.keys);
+  const at::Tensor query = project(x_TD.index_select(0, sequence.last_B), {q_.get()}, sequence.last_keys)[0];
+  const at::Tensor q =
+      ops::rotary(query.view({-1, heads_, head_dim_}), sequence.last_cos_BF, sequence.last_sin_BF);
+  const at::Tensor k = ops::rotary(projected[0].view({-1, key_heads_, head_dim_}), sequence.cos_TF, sequence.sin_TF);
+  const at::Tensor v = projected[1].view({-1, key_heads_, head_dim_});
+  return project(attend(q, k, v, sequence, true), {o_.get()}, sequence.last_keys)[0];
+}
+
+LlamaMlp::LlamaMlp(const LlamaBuild& build, std::int64_t layer, bool adapted) {
+  const std::int64_t width = build.config.hidden_size;
+  const std::int64_t inner = build.config.intermediate_size;
+  const auto add = [&](const char* target, std::int64_t rows, std::int64_t columns, ops::Site site) {
+    return add_projection(*this, build, layer, adapted, "mlp", target, rows, columns, site);
+  };
+  gate_ = add("gate_proj", inner, width, ops::Site::gate);
+  up_ = add("up_proj", inner, width, ops::Site::up);
+  down_ = add("down_proj", width, inner, ops::Site::down);
+}
+
+at::Tensor LlamaMlp::forward(const at::Tensor& x_TD, const ops::DropoutKeys& keys) {
+  const auto projected = project(x_TD, {gate_.get(), up_.get()}, keys);
+  return project(ops::swiglu(projected[0], projected[1]), {down_.get()}, keys)[0];
+}
+
+LlamaBlock::LlamaBlock(const LlamaBuild& build, std::int64_t layer, bool adapted) {
+  const auto add_norm = [&](const char* name) {
+    const at::Tensor weight = build.source(layer_prefix(layer) + name + ".weight", {build.config.hidden_size});
+    return register_module(name, std::make_shared<LlamaNorm>(weight, build.config.rms_norm_eps));
+  };
+  input_norm_ = add_norm("input_layernorm");
+  attention_ = register_module("self_attn", std::make_shared<LlamaAttention>(build, layer, adapted));
+  mlp_norm_ = add_norm("post_attention_layernorm");
+  mlp_ = register_module("mlp", std::make_shared<LlamaMlp>(build, layer, adapted));
+}
+
+at::Tensor LlamaBlock::forward(const at::Tensor& x_TD, const LlamaSequence& sequence) {
+  const at::Tensor middle_TD = x_TD + attention_->forward(input_norm_->forward(x_TD), sequence);
+  return middle_TD + mlp_->forward(mlp_norm_->forward(middle_TD), sequence.keys);
+}
+
+at::Tensor LlamaBlock::forward_last(const at::Tensor& x_TD, const LlamaSequence& sequence) {
+  const at::Tensor attended_BD = attention_->forward_last(input_norm_->forward(x_TD), sequence);
+  const at::Tensor middle_BD = x_TD.index_select(0, sequence.last_B) + attended_BD;
+  return middle_BD + mlp_->forward(mlp_norm_->forward(middle_BD), sequence.last_keys);
+}
+
+}  // namespace medfuse::model

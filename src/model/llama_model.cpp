@@ -1,0 +1,109 @@
+#include "src/model/llama_model.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "src/ops/dispatch.h"
+
+namespace medfuse::model {
+
+namespace {
+
+std::set<std::int64_t> adapted_layers(const LoraOptions& lora, std::int64_t count) {
+  if (lora.rank < 0) usage_error("text.lora_rank: {} is negative; 0 switches adapters off", lora.rank);
+  if (lora.rank == 0) return {};
+  if (!(lora.alpha > 0)) usage_error("text.lora_alpha: {} must be greater than 0", lora.alpha);
+  if (!(lora.dropout >= 0 && lora.dropout < 1)) usage_error("text.lora_dropout: {} must lie in [0, 1)", lora.dropout);
+  check_lora_targets(lora.targets);
+  const std::vector<std::int64_t> layers = parse_lora_layers(lora.layers, count);
+  return {layers.begin(), layers.end()};
+}
+
+std::int64_t layer_count(const TextOptions& options, const weights::LlamaConfig& config) {
+  if (options.layers < 0 || options.layers > config.num_hidden_layers) {
+    usage_error("text.layers: {} must lie between 0 (all) and the {} blocks of the model", options.layers,
+                config.num_hidden_layers);
+  }
+  return options.layers == 0 ? config.num_hidden_layers : options.layers;
+}
+
+}  // namespace
+
+LlamaModel::LlamaModel(const TextOptions& options, const weights::LlamaConfig& config, std::uint64_t seed,
+                       const WeightSource& source)
+    : vocabulary_(config.vocab_size), rope_(config) {
+  const std::int64_t count = layer_count(options, config);
+  const std::set<std::int64_t> adapted = adapted_layers(options.lora, count);
+  auto embedding = std::make_shared<torch::nn::Module>();
+  embedding_VD_ = embedding->register_buffer(
+      "weight", source("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}));
+  register_module("embed_tokens", embedding);
+  torch::nn::ModuleList list;
+  const LlamaBuild build{config, options.lora, seed, source};
+  for (std::int64_t layer = 0; layer < count; ++layer) {
+    blocks_.push_back(std::make_shared<LlamaBlock>(build, layer, adapted.contains(layer)));
+    list->push_back(blocks_.back());
+  }
+  register_module("layers", list);
+  norm_ = register_module("norm", std::make_shared<LlamaNorm>(source("model.norm.weight", {config.hidden_size}),
+                                                              config.rms_norm_eps));
+}
+
+LlamaSequence LlamaModel::pack(const at::Tensor& tokens_BL, const std::vector<std::int64_t>& lengths,
+                               const ops::DropoutKeys& keys) {
+  const torch::NoGradGuard no_grad;
+  std::vector<std::int64_t> places;     // in the flattened tokens_BL
+  std::vector<std::int64_t> samples;
+  std::vector<std::int64_t> positions;
+  std::vector<std::int64_t> last;
+  for (std::size_t b = 0; b < lengths.size(); ++b) {
+    for (std::int64_t i = 0; i < lengths[b]; ++i) {
+      samples.push_back(static_cast<std::int64_t>(b));
+      positions.push_back(i);
+      places.push_back(static_cast<std::int64_t>(b) * tokens_BL.size(1) + i);
+    }
+    last.push_back(static_cast<std::int64_t>(places.size()) - 1);
+  }
+  const at::Device device = embedding_VD_.device();
+  LlamaSequence sequence;
+  sequence.lengths = lengths;
+  sequence.tokens_T = tokens_BL.reshape(-1).index_select(0, torch::tensor(places).to(tokens_BL.device()));
+  const auto [lowest, highest] = at::aminmax(sequence.tokens_T);
+  if (lowest.item<std::int64_t>() < 0 || highest.item<std::int64_t>() >= vocabulary_) {
+    data_error("token ids reach from {} to {}, but the model knows 0 to {}; pack the data with this model's tokenizer",
+               lowest.item<std::int64_t>(), highest.item<std::int64_t>(), vocabulary_ - 1);
+  }
+  sequence.tokens_T = sequence.tokens_T.to(device);
+  const at::Tensor positions_T = torch::tensor(positions).to(device);
+  sequence.last_B = torch::tensor(last).to(device);
+  rope_.reserve(*std::max_element(lengths.begin(), lengths.end()), ops::wide_type(embedding_VD_.scalar_type()), device);
+  sequence.cos_TF = rope_.cos().index_select(0, positions_T);
+  sequence.sin_TF = rope_.sin().index_select(0, positions_T);
+  sequence.last_cos_BF = sequence.cos_TF.index_select(0, sequence.last_B);
+  sequence.last_sin_BF = sequence.sin_TF.index_select(0, sequence.last_B);
+  if (keys.sample_keys_B.defined()) {
+    sequence.keys = {keys.sample_keys_B.to(device).index_select(0, torch::tensor(samples).to(device)), positions_T};
+    sequence.last_keys = {sequence.keys.sample_keys_B.index_select(0, sequence.last_B),
+                          positions_T.index_select(0, sequence.last_B)};
+  }
+  return sequence;
+}
+
+at::Tensor LlamaModel::embed(const LlamaSequence& sequence) const {
+  return embedding_VD_.index_select(0, sequence.tokens_T);
+}
+
+at::Tensor LlamaModel::forward(const LlamaSequence& sequence) {
+  at::Tensor hidden_TD = embed(sequence);
+  for (const auto& block : blocks_) hidden_TD = block->forward(hidden_TD, sequence);
+  return norm_->forward(hidden_TD);
+}
+
+at::Tensor LlamaModel::forward_last(const LlamaSequence& sequence) {
+  at::Tensor hidden_TD = embed(sequence);
+  for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) hidden_TD = blocks_[i]->forward(hidden_TD, sequence);
+  return norm_->forward(blocks_.back()->forward_last(hidden_TD, sequence));
+}
+
+}  // namespace medfuse::model

@@ -1,0 +1,42 @@
+// The stack of blocks between the token embedding and the final norm.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "src/model/llama_block.h"
+#include "src/model/llama_rope.h"
+#include "src/model/llama_sequence.h"
+#include "src/model/options.h"
+
+namespace medfuse::model {
+
+/// Submodules are named as in Hugging Face's LlamaModel: embed_tokens, layers.N, norm.
+class LlamaModel : public torch::nn::Module {
+ public:
+  /// Throws Error(usage) for options that do not fit the model.
+  LlamaModel(const TextOptions& options, const weights::LlamaConfig& config, std::uint64_t seed,
+             const WeightSource& source);
+
+  /// Lays the rows of tokens_BL end to end, without what is behind each length. Lengths are in [1, L].
+  LlamaSequence pack(const at::Tensor& tokens_BL, const std::vector<std::int64_t>& lengths, const ops::DropoutKeys& keys);
+
+  at::Tensor forward(const LlamaSequence& sequence);       ///< final-norm hidden states of all rows, [T, D]
+  at::Tensor forward_last(const LlamaSequence& sequence);  ///< of each sample's last row, [B, D]
+
+  std::int64_t layers() const { return static_cast<std::int64_t>(blocks_.size()); }
+
+ private:
+  at::Tensor embed(const LlamaSequence& sequence) const;
+
+  std::int64_t vocabulary_;
+  at::Tensor embedding_VD_;
+  std::vector<std::shared_ptr<LlamaBlock>> blocks_;
+  std::shared_ptr<LlamaNorm> norm_;
+  RopeTable rope_;
+};
+
+}  // namespace medfuse::model

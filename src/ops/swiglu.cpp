@@ -1,0 +1,70 @@
+#include "src/ops/swiglu.h"
+
+#include <torch/torch.h>
+
+#include <stdexcept>
+
+#include "src/ops/dispatch.h"
+#include "src/ops/kernels.h"
+#include "src/ops/rows.h"
+
+namespace medfuse::ops {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct Swiglu : torch::autograd::Function<Swiglu> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up) {
+    at::Tensor y = at::empty_like(gate);
+    dispatch_kernel_type(gate.scalar_type(), [&]<class T>(T) {
+      T* const out = y.mutable_data_ptr<T>();
+      const T* const g = gate.const_data_ptr<T>();
+      const T* const u = up.const_data_ptr<T>();
+      parallel_rows(gate.numel(), 1, [&](std::int64_t begin, std::int64_t end) {
+        kernels::swiglu(out + begin, g + begin, u + begin, end - begin);
+      });
+    });
+    context->save_for_backward({gate, up});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor& gate = saved[0];
+    const at::Tensor& up = saved[1];
+    const at::Tensor dy = gradients[0].contiguous();
+    at::Tensor dgate = at::empty_like(gate);
+    at::Tensor dup = at::empty_like(up);
+    dispatch_kernel_type(gate.scalar_type(), [&]<class T>(T) {
+      T* const dg = dgate.mutable_data_ptr<T>();
+      T* const du = dup.mutable_data_ptr<T>();
+      const T* const d = dy.const_data_ptr<T>();
+      const T* const g = gate.const_data_ptr<T>();
+      const T* const u = up.const_data_ptr<T>();
+      parallel_rows(gate.numel(), 1, [&](std::int64_t begin, std::int64_t end) {
+        kernels::swiglu_backward(dg + begin, du + begin, d + begin, g + begin, u + begin, end - begin);
+      });
+    });
+    return {dgate, dup};
+  }
+};
+
+}  // namespace
+
+at::Tensor swiglu_plain(const at::Tensor& gate, const at::Tensor& up) {
+  const at::ScalarType wide = wide_type(gate.scalar_type());
+  const at::Tensor g = gate.to(wide);
+  return (g * g.sigmoid() * up.to(wide)).to(gate.scalar_type());
+}
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  if (gate.sizes() != up.sizes() || gate.scalar_type() != up.scalar_type()) {
+    throw std::logic_error("swiglu: gate and up differ in shape or type");
+  }
+  if (!gate.is_cpu() || !is_kernel_type(gate.scalar_type())) return swiglu_plain(gate, up);
+  return Swiglu::apply(gate.contiguous(), up.contiguous());
+}
+
+}  // namespace medfuse::ops
