@@ -15,7 +15,8 @@ TEST(Schedule, WarmsUpThenFollowsACosine) {
   EXPECT_NEAR(learning_rate(options, 59), 1.1, 1e-12);  // half of the decay: mean of peak and end
   EXPECT_NEAR(learning_rate(options, 109), 0.2, 1e-12);
   EXPECT_NEAR(learning_rate(options, 1000), 0.2, 1e-12);
-  for (std::int64_t step = 10; step < 110; ++step) EXPECT_LT(learning_rate(options, step), learning_rate(options, step - 1));
+  for (std::int64_t step = 10; step < 110; ++step)
+    EXPECT_LT(learning_rate(options, step), learning_rate(options, step - 1));
 }
 
 TEST(Schedule, WorksWithoutWarmupAndWithoutDecay) {

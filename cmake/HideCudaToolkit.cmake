@@ -1,0 +1,22 @@
+# A CUDA toolkit of the machine can stand in the compiler's own search path (/usr/local/include), where a missing header
+# of the wheels would be taken from it unnoticed. With MEDFUSE_HIDE_CUDA_TOOLKIT=ON the compiler searches its default
+# folders without those that hold a cuda_runtime_api.h, so that a build proves that no toolkit is needed.
+option(MEDFUSE_HIDE_CUDA_TOOLKIT "Compile as if no CUDA toolkit were installed" OFF)
+if(MEDFUSE_HIDE_CUDA_TOOLKIT)
+  execute_process(COMMAND ${CMAKE_CXX_COMPILER} -E -x c++ - -v INPUT_FILE /dev/null OUTPUT_QUIET ERROR_VARIABLE verbose)
+  string(REGEX MATCH "search starts here:\n(.*)End of search list" found "${verbose}")
+  if(NOT found)
+    message(FATAL_ERROR "the compiler does not tell its search path; build without MEDFUSE_HIDE_CUDA_TOOLKIT")
+  endif()
+  string(REGEX MATCHALL "\n +/[^\n]+" folders "${found}")
+  set(flags "-nostdinc -nostdinc++")
+  foreach(folder ${folders})
+    string(STRIP "${folder}" folder)
+    if(EXISTS "${folder}/cuda_runtime_api.h")
+      message(STATUS "hidden from the compiler: ${folder} (a CUDA toolkit)")
+    else()
+      string(APPEND flags " -isystem ${folder}")
+    endif()
+  endforeach()
+  set(CMAKE_CXX_FLAGS "${CMAKE_CXX_FLAGS} ${flags}")
+endif()

@@ -1,0 +1,120 @@
+// medfuse embed: one text embedding per line of a file, or per packed sample of a run's data.
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/hdf5.h"
+#include "cluster/together.h"
+#include "data/tokenizer/tokenizer.h"
+#include "launch/command.h"
+#include "launch/run_frame.h"
+#include "src/evaluate/inference.h"
+
+namespace medfuse::launch {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+class EmbedCommand : public Command {
+ public:
+  std::string name() const override { return "embed"; }
+  std::string summary() const override { return "one embedding per line of text, or per packed sample -> HDF5"; }
+  std::string usage() const override {
+    return "medfuse embed --model DIR --input LINES --output FILE.h5\n"
+           "       medfuse embed --run DIR [--input LINES | --data DIR] --output FILE.h5";
+  }
+
+  void describe(OptionTable& options) override {
+    options.group("Arguments");
+    options.add_argument("model", &model_folder_, "Hugging Face folder: its encoder without adapters");
+    options.add_argument("run", &selection_.run, "run folder: the encoder with what it learned");
+    options.add_argument("input", &input_, "text file, one embedding per line");
+    options.add_argument("data", &selection_.data, "packed data set instead of lines; default: the run's own");
+    options.add_argument("output", &output_, "HDF5 file to write: dataset 'embedding' float32 [rows, width]");
+    options.add_argument("text.model", &selection_.model, "where the run's base weights lie now, if they have moved");
+    options.add_argument("device", &selection_.device, "auto, cpu or cuda");
+    options.add("max_tokens", &max_tokens_, "longer lines are cut there");
+    options.add("micro_batch", &micro_batch_, "samples per forward pass on a rank");
+  }
+
+  int run(const OptionTable&, cluster::Process& process) override {
+    cluster::together(process, [&] {
+      require(output_, "output", "the HDF5 file to write");
+      if (model_folder_.empty() == selection_.run.empty()) usage_error("give either --model or --run");
+      if (!model_folder_.empty()) require(input_, "input", "a text file, one embedding per line");
+      if (!input_.empty() && !selection_.data.empty()) usage_error("give either --input or --data");
+      if (micro_batch_ < 1 || max_tokens_ < 1) usage_error("--micro_batch and --max_tokens must be at least 1");
+    });
+    if (!selection_.run.empty()) return embed_run(process);
+    std::shared_ptr<model::TextEncoder> encoder;
+    JobRanks job(process, selection_.device, 600);
+    cluster::together(process, [&] {
+      model::TextOptions options;
+      options.model = model_folder_;
+      options.lora.rank = 0;
+      encoder = model::TextEncoder::load(options, torch::kFloat32, 0);
+      encoder->to(job.device());
+    });
+    embed_lines(process, model_folder_, *encoder, job);
+    return 0;
+  }
+
+ private:
+  int embed_run(cluster::Process& process) {
+    OpenRun open = open_run(process, selection_);
+    if (!input_.empty()) {
+      embed_lines(process, open.options.text.model, *open.model->text, *open.job);
+      return 0;
+    }
+    std::vector<std::int64_t> rows(static_cast<std::size_t>(open.reader->size()));
+    std::iota(rows.begin(), rows.end(), 0);
+    const at::Tensor table =
+        evaluate::embed(*open.model, *open.reader, rows, open.job->ranks().host, {micro_batch_, true});
+    const auto ids = open.reader->admissions();
+    write(process, table, {ids.begin(), ids.end()});
+    return 0;
+  }
+
+  void embed_lines(cluster::Process& process, const std::string& model_folder, model::TextEncoder& encoder, JobRanks& job) {
+    std::vector<std::vector<std::int32_t>> lines;
+    cluster::together(process, [&] {
+      const auto tokenizer = data::Tokenizer::load(model_folder);
+      std::ifstream in(input_);
+      if (!in) data_error("--input {}: cannot be read", input_);
+      for (std::string line; std::getline(in, line);) {
+        lines.push_back(tokenizer.encode(line, static_cast<std::size_t>(max_tokens_)));
+        if (lines.back().empty()) data_error("--input {}: line {} is empty; there is nothing to embed", input_, lines.size());
+      }
+      if (lines.empty()) data_error("--input {}: holds no line", input_);
+    });
+    write(process, evaluate::embed_tokens(encoder, lines, job.ranks().host, micro_batch_), {});
+  }
+
+  void write(cluster::Process& process, const at::Tensor& table, const std::vector<std::int64_t>& admissions) {
+    cluster::together(process, [&] {
+      if (process.rank() != 0) return;
+      const fs::path partial = output_ + ".partial";
+      auto file = hdf5::File::create(partial);
+      const at::Tensor rows = table.contiguous();
+      file.write_matrix("embedding", std::vector<float>(rows.data_ptr<float>(), rows.data_ptr<float>() + rows.numel()),
+                        static_cast<std::size_t>(rows.size(1)));
+      if (!admissions.empty()) file.write("admission", admissions);
+      file.close();
+      fs::rename(partial, output_);
+      fmt::print("{} embeddings of width {} written to {}\n", rows.size(0), rows.size(1), output_);
+    });
+  }
+
+  RunSelection selection_;
+  std::string model_folder_, input_, output_;
+  std::int64_t max_tokens_ = 512;
+  std::int64_t micro_batch_ = 16;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> embed_command() { return std::make_unique<EmbedCommand>(); }
+
+}  // namespace medfuse::launch

@@ -1,0 +1,59 @@
+// medfuse predict: one row per sample of a packed data set, a probability per disease.
+#include <numeric>
+
+#include "base/error.h"
+#include "cluster/together.h"
+#include "launch/command.h"
+#include "launch/run_frame.h"
+#include "src/evaluate/inference.h"
+
+namespace medfuse::launch {
+
+namespace {
+
+class PredictCommand : public Command {
+ public:
+  std::string name() const override { return "predict"; }
+  std::string summary() const override { return "one row per sample: admission id, then a probability per disease"; }
+  std::string usage() const override { return "medfuse predict --run DIR --data DIR --output FILE.csv"; }
+
+  void describe(OptionTable& options) override {
+    options.group("Arguments");
+    options.add_argument("run", &selection_.run, "run folder");
+    options.add_argument("data", &selection_.data, "packed data set (medfuse pack --like RUN); all its samples are predicted");
+    options.add_argument("output", &output_, "CSV file to write, readable by you only");
+    options.add_argument("text.model", &selection_.model, "where the base weights lie now, if they have moved");
+    options.add_argument("device", &selection_.device, "auto, cpu or cuda");
+    options.add("micro_batch", &micro_batch_, "samples per forward pass on a rank");
+  }
+
+  int run(const OptionTable&, cluster::Process& process) override {
+    cluster::together(process, [&] {
+      require(selection_.run, "run", "the run folder");
+      require(selection_.data, "data", "a packed data set");
+      require(output_, "output", "the CSV file to write");
+      if (micro_batch_ < 1) usage_error("--micro_batch {} must be at least 1", micro_batch_);
+    });
+    OpenRun open = open_run(process, selection_);
+    std::vector<std::int64_t> rows(static_cast<std::size_t>(open.reader->size()));
+    std::iota(rows.begin(), rows.end(), 0);
+    auto predictions = evaluate::predict(*open.model, *open.reader, rows, open.job->ranks().host,
+                                         {micro_batch_, open.loaded.fused});
+    cluster::together(process, [&] {
+      if (process.rank() == 0) evaluate::write_predictions(output_, predictions);
+    });
+    if (process.rank() == 0) fmt::print("{} rows written to {}\n", rows.size(), output_);
+    return 0;
+  }
+
+ private:
+  RunSelection selection_;
+  std::string output_;
+  std::int64_t micro_batch_ = 16;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> predict_command() { return std::make_unique<PredictCommand>(); }
+
+}  // namespace medfuse::launch

@@ -1,0 +1,170 @@
+// medfuse train: all stages of a run; continues by itself where the run stopped.
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "cluster/together.h"
+#include "launch/command.h"
+#include "launch/pack_options.h"
+#include "launch/run_frame.h"
+#include "launch/train_options.h"
+#include "src/train/encoders_stage.h"
+#include "src/train/fusion_stage.h"
+#include "src/train/metrics_log.h"
+#include "src/train/progress.h"
+#include "src/train/run_folder.h"
+#include "src/train/trainer.h"
+
+namespace medfuse::launch {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What rank 0 shows and writes of a run: the progress line and metrics.jsonl.
+class Witness {
+ public:
+  Witness(const train::RunFolder& folder, const train::TrainOptions& options)
+      : metrics_path_(folder.metrics()), stages_(options.stages) {}
+
+  train::Observer observer() {
+    train::Observer observer;
+    observer.begun = [this](const std::string& stage, std::int64_t step) { cut_back(stage, step); };
+    observer.stepped = [this](const train::StepRecord& record) { step(record); };
+    observer.message = [this](const std::string& line) { progress_.message(line); };
+    return observer;
+  }
+
+ private:
+  void cut_back(const std::string& stage, std::int64_t step) {
+    train::cut_back_metrics(metrics_path_, stages_, stage, step);
+    log_.emplace(metrics_path_);
+  }
+
+  void step(const train::StepRecord& record) {
+    if (record.stage != stage_) {
+      progress_.finish();
+      progress_.begin(record.stage, record.step - 1, record.steps);
+      stage_ = record.stage;
+    }
+    progress_.update(record.step, record.loss, static_cast<std::int64_t>(record.samples),
+                     static_cast<std::int64_t>(record.tokens));
+    if (record.step == record.steps) progress_.finish();
+    train::StepMetrics line;
+    line.stage = record.stage;
+    line.step = record.step;
+    line.epoch = record.epoch;
+    line.loss = record.loss;
+    line.learning_rate = record.learning_rate;
+    line.grad_norm = record.gradient_norm;
+    line.tokens_per_second = record.tokens / record.seconds;
+    line.samples_per_second = record.samples / record.seconds;
+    line.seconds = record.seconds;
+    line.more = record.others;
+    log_->append(line);
+  }
+
+  fs::path metrics_path_;
+  std::vector<std::string> stages_;
+  std::string stage_;
+  train::Progress progress_;
+  std::optional<train::MetricsLog> log_;
+};
+
+class TrainCommand : public Command {
+ public:
+  std::string name() const override { return "train"; }
+  std::string summary() const override { return "train all stages; continues by itself where the run stopped"; }
+  std::string usage() const override { return "medfuse train --config FILE --run DIR [--KEY VALUE ...]"; }
+
+  void describe(OptionTable& options) override {
+    options.group("Arguments");
+    options.add_argument("config", &config_, "configuration file; the command line wins over it");
+    options.add_argument("run", &run_, "run folder: checkpoints, metrics, results; run again to continue");
+    add_train_options(options, options_);
+    add_pack_options(pack_table_, pack_);
+    options.tolerate(pack_table_);
+  }
+
+  int run(const OptionTable& options, cluster::Process& process) override {
+    cluster::together(process, [&] {
+      require(run_, "run", "the run folder");
+      check(options_);
+    });
+    JobRanks job(process, options_.device, options_.timeout);
+    std::optional<data::PackedReader> reader;
+    std::optional<train::RunFolder> folder;
+    cluster::together(process, [&] {
+      reader.emplace(options_.data);
+      if (!reader->info().has_labels) data_error("data.path {}: holds no labels to train on", options_.data);
+      const auto vocabulary = weights::read_llama_config(options_.text.model).vocab_size;
+      train::check_tokenizer(reader->info(), options_.data, options_.text.model, vocabulary);
+      folder.emplace(run_, process.rank() == 0);
+      folder->adopt(options.resolved(), read_file(fs::path(options_.data) / "index.json"),
+                    train::weights_identity(options_.text.model));
+    });
+    std::unique_ptr<model::MedfuseModel> model;
+    cluster::together(process, [&] {
+      check_samples(*reader, process.size());
+      model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()));
+      model->to(job.device());
+    });
+    std::optional<Witness> witness;
+    if (process.rank() == 0) witness.emplace(*folder, options_);
+
+    train::TrainerOptions trainer_options{folder->checkpoints(), options_.checkpoint_every, options_.checkpoint_keep,
+                                          options_.stop_after};
+    train::Trainer trainer(trainer_options, plan(*model, *reader, job.ranks()), parameters(*model), job.ranks(),
+                           witness ? witness->observer() : train::Observer{});
+    const auto outcome = trainer.run();
+    if (process.rank() == 0 && outcome == train::Outcome::stopped) {
+      fmt::print(stderr, "medfuse: stopped on request with a checkpoint; run the same command again to continue\n");
+    }
+    return static_cast<int>(outcome == train::Outcome::stopped ? ExitCode::stopped : ExitCode::done);
+  }
+
+ private:
+  static void check_samples(const data::PackedReader& reader, int ranks) {
+    const auto samples = std::ssize(reader.indices(data::Split::train));
+    if (samples < ranks) {
+      data_error("data.path: {} training samples for {} ranks; start at most {} ranks, or pack more data", samples, ranks,
+                 samples);
+    }
+  }
+
+  static std::vector<train::NamedTensor> parameters(const model::MedfuseModel& model) {
+    std::vector<train::NamedTensor> all;
+    for (const auto& [name, tensor] : model.trainable()) all.push_back({name, tensor});
+    return all;
+  }
+
+  std::vector<train::Trainer::StagePlan> plan(model::MedfuseModel& model, const data::PackedReader& reader,
+                                              train::Ranks ranks) const {
+    std::vector<train::Trainer::StagePlan> plans;
+    for (const auto& stage : options_.stages) {
+      if (stage == "encoders") {
+        plans.push_back({stage, train::EncodersStage::count_steps(options_, reader), [this, &model, &reader, ranks] {
+                           return std::make_unique<train::EncodersStage>(options_, model, reader, ranks);
+                         }});
+      } else {
+        plans.push_back({stage, train::FusionStage::count_steps(options_, reader), [this, &model, &reader, ranks] {
+                           return std::make_unique<train::FusionStage>(options_, model, reader, ranks);
+                         }});
+      }
+    }
+    return plans;
+  }
+
+  std::string config_, run_;
+  train::TrainOptions options_;
+  OptionTable pack_table_;
+  PackSettings pack_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> train_command() { return std::make_unique<TrainCommand>(); }
+
+}  // namespace medfuse::launch

@@ -1,0 +1,98 @@
+// medfuse: finds the subcommand, starts the ranks, and turns every error into one line and its exit code.
+#include <fmt/core.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "cluster/process.h"
+#include "cluster/together.h"
+#include "launch/command.h"
+
+namespace medfuse::launch {
+
+void require(const std::string& value, const std::string& option, const std::string& meaning) {
+  if (value.empty()) usage_error("--{} is missing: {}", option, meaning);
+}
+
+namespace {
+
+std::vector<std::unique_ptr<Command>> all_commands() {
+  std::vector<std::unique_ptr<Command>> commands;
+  commands.push_back(pack_command());
+  commands.push_back(train_command());
+  commands.push_back(evaluate_command());
+  commands.push_back(predict_command());
+  // commands.push_back(impute_command());
+  commands.push_back(tokenize_command());
+  commands.push_back(embed_command());
+  commands.push_back(checkpoint_command());
+  commands.push_back(info_command());
+  return commands;
+}
+
+std::string overview(const std::vector<std::unique_ptr<Command>>& commands) {
+  std::string text =
+      "medfuse: distributed training on multimodal electronic health records\n\n"
+      "usage: medfuse COMMAND [--config FILE] [OPTIONS]      (alone, or under mpirun or srun)\n\n";
+  for (const auto& command : commands) text += fmt::format("  {:<12}{}\n", command->name(), command->summary());
+  return text + "\n`medfuse COMMAND --help` lists the command's options.\n";
+}
+
+bool asks_for_help(const std::vector<std::string>& arguments) {
+  for (const auto& argument : arguments) {
+    if (argument == "--help" || argument == "-h" || argument == "help") return true;
+  }
+  return false;
+}
+
+/// Before MPI runs, only the launcher's variables tell ranks apart.
+bool first_of_launch() {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
+    if (const char* rank = std::getenv(variable)) return std::string(rank) == "0";
+  }
+  return true;
+}
+
+void print_first(std::FILE* stream, const std::string& text) {
+  if (first_of_launch()) std::fputs(text.c_str(), stream);
+}
+
+int run(const std::vector<std::string>& words) {
+  const auto commands = all_commands();
+  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
+    print_first(words.empty() ? stderr : stdout, overview(commands));
+    return static_cast<int>(words.empty() ? ExitCode::usage : ExitCode::done);
+  }
+  Command* command = nullptr;
+  for (const auto& candidate : commands) {
+    if (candidate->name() == words[0]) command = candidate.get();
+  }
+  if (command == nullptr) {
+    print_first(stderr, fmt::format("medfuse: no command '{}'; see medfuse --help\n", words[0]));
+    return static_cast<int>(ExitCode::usage);
+  }
+  const std::vector<std::string> arguments(words.begin() + 1, words.end());
+  OptionTable options;
+  command->describe(options);
+  if (asks_for_help(arguments)) {
+    print_first(stdout, options.help("usage: " + command->usage()));
+    return static_cast<int>(ExitCode::done);
+  }
+  try {
+    options.parse(arguments, OptionTable::peek(arguments, "config"));
+  } catch (const Error& error) {
+    print_first(stderr, fmt::format("medfuse: {}\n", error.what()));
+    return static_cast<int>(error.code());
+  }
+
+  cluster::Process process;
+  return cluster::run_job(process, [&] { return command->run(options, process); });
+}
+
+}  // namespace
+}  // namespace medfuse::launch
+
+int main(int argc, char** argv) { return medfuse::launch::run({argv + 1, argv + argc}); }

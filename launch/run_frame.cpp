@@ -1,0 +1,50 @@
+#include "launch/run_frame.h"
+
+#include <chrono>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "cluster/device.h"
+#include "cluster/together.h"
+#include "data/packed/info_json.h"
+#include "launch/train_options.h"
+
+namespace medfuse::launch {
+namespace fs = std::filesystem;
+
+JobRanks::JobRanks(cluster::Process& process, const std::string& device, double timeout_seconds) {
+  const at::Device chosen = cluster::choose_device(process, device);
+  host_ = cluster::make_communicator(process, at::kCPU);
+  if (!chosen.is_cpu()) device_ = cluster::make_communicator(process, chosen);
+  const auto timeout = std::chrono::milliseconds(static_cast<std::int64_t>(timeout_seconds * 1000));
+  process.set_timeout(timeout);
+  host_->set_timeout(timeout);
+  if (device_) device_->set_timeout(timeout);
+}
+
+OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
+  OpenRun open;
+  cluster::together(process, [&] { open.options = read_run_options(selection.run); });
+  open.job = std::make_unique<JobRanks>(process, selection.device, open.options.timeout);
+  cluster::together(process, [&] {
+    if (!selection.model.empty()) open.options.text.model = selection.model;
+    open.data = selection.data.empty() ? open.options.data : selection.data;
+    const fs::path index = fs::path(selection.run) / "data.json";
+    const auto trained = data::read_index(index).info;
+    open.reader = std::make_unique<data::PackedReader>(open.data);
+    train::check_same_inputs(open.reader->info(), trained, open.data);
+    const fs::path identity = fs::path(selection.run) / "identity.json";
+    if (train::weights_identity(open.options.text.model) != read_file(identity)) {
+      data_error("text.model {}: not the weights that the run {} was trained with; give theirs with --text.model",
+                 open.options.text.model, selection.run);
+    }
+    open.model = std::make_unique<model::MedfuseModel>(train::model_options(open.options, trained));
+    open.model->to(open.job->device());
+    open.model->eval();
+  });
+  open.loaded = train::load_trained(*open.model, fs::path(selection.run) / "checkpoints", open.job->ranks());
+  return open;
+}
+
+}  // namespace medfuse::launch

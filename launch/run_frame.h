@@ -1,0 +1,51 @@
+// What the commands that work on a run share: device, communicators, the run's options, data and trained model.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cluster/communicator.h"
+#include "cluster/process.h"
+#include "data/packed/reader.h"
+#include "src/model/medfuse_model.h"
+#include "src/train/options.h"
+#include "src/train/ranks.h"
+#include "src/train/run_model.h"
+
+namespace medfuse::launch {
+
+/// The communicators of a job: host tensors over MPI, and those of the device.
+class JobRanks {
+ public:
+  /// Collective. Throws Error(usage) when `device` cannot be had.
+  JobRanks(cluster::Process& process, const std::string& device, double timeout_seconds);
+  train::Ranks ranks() { return {*host_, device_ ? *device_ : *host_}; }
+  at::Device device() { return ranks().device.device(); }
+
+ private:
+  std::unique_ptr<cluster::Communicator> host_;
+  std::unique_ptr<cluster::Communicator> device_;  // null: the host's serves
+};
+
+/// Where options came from and where things lie, for commands on a finished (or running) run.
+struct RunSelection {
+  std::string run;              ///< --run
+  std::string data;             ///< --data; empty: the run's own
+  std::string model;            ///< --text.model, when it has moved since
+  std::string device = "auto";
+};
+
+/// A run opened for evaluation: its options, the data to work on and the trained model.
+struct OpenRun {
+  train::TrainOptions options;
+  std::string data;
+  std::unique_ptr<data::PackedReader> reader;
+  std::unique_ptr<JobRanks> job;
+  std::unique_ptr<model::MedfuseModel> model;
+  train::Loaded loaded;
+};
+
+/// Collective. Errors are agreed on: one rank throws its own, the others leave silently.
+OpenRun open_run(cluster::Process& process, const RunSelection& selection);
+
+}  // namespace medfuse::launch

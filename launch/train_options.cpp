@@ -1,0 +1,170 @@
+#include "launch/train_options.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace medfuse::launch {
+
+namespace {
+
+void one_of(const std::string& key, const std::string& value, const std::vector<std::string>& known) {
+  if (std::find(known.begin(), known.end(), value) == known.end()) {
+    usage_error("{} = '{}' is not known: {}", key, value, fmt::join(known, ", "));
+  }
+}
+
+void between(const std::string& key, double value, double low, double high) {
+  if (!(value >= low && value <= high)) usage_error("{} = {} must lie between {} and {}", key, value, low, high);
+}
+
+void at_least(const std::string& key, std::int64_t value, std::int64_t low) {
+  if (value < low) usage_error("{} = {} must be at least {}", key, value, low);
+}
+
+void check_length(const std::string& stage, const train::LengthOptions& length) {
+  if (length.steps < 0 || length.epochs < 0 || (length.steps == 0 && length.epochs == 0)) {
+    usage_error("{0}.steps = {1}, {0}.epochs = {2}: one of them must be positive", stage, length.steps, length.epochs);
+  }
+}
+
+void add_run_options(OptionTable& table, train::TrainOptions& o) {
+  table.group("The run");
+  table.add("stages", &o.stages, "stages to train, in order: encoders, fusion");
+  table.add("batch", &o.batch, "samples per global step, over all ranks");
+  table.add("micro_batch", &o.micro_batch, "samples per forward pass on a rank; changes memory and speed, not the result");
+  table.add("seed", &o.seed, "of the order of samples, masks, dropout and initial values");
+  table.add("precision", &o.precision, "f32; bf16: the text encoder computes in bfloat16; f64: all in double");
+  table.add("learning_rate", &o.learning_rate, "of the text encoder's LoRA and head");
+  table.add("weight_decay", &o.weight_decay, "of matrices (AdamW)");
+  table.add("warmup", &o.warmup, "share of a stage's steps in which the learning rate rises");
+  table.add("final_rate", &o.final_rate, "learning rate at the end of the cosine, as a share of its peak");
+  table.add("clip", &o.clip, "largest global gradient norm; 0: no clipping");
+  table.add("device", &o.device, "auto, cpu or cuda");
+  table.add("timeout", &o.timeout, "seconds after which a collective that a peer does not join is an error");
+  table.add("stop.after", &o.stop_after, "seconds after which to stop with a checkpoint and exit code 85; 0: never");
+  table.add("checkpoint.every", &o.checkpoint_every, "steps between checkpoints; 0: only at the end of a stage");
+  table.add("checkpoint.keep", &o.checkpoint_keep, "newest checkpoints to keep");
+}
+
+void add_model_options(OptionTable& table, train::TrainOptions& o) {
+  table.group("Text encoder (Llama family with LoRA)");
+  table.add("text.model", &o.text.model, "Hugging Face folder: config.json, safetensors, tokenizer.json");
+  table.add("text.layers", &o.text.layers, "use only the first N blocks; 0: all");
+  table.add("text.lora_rank", &o.text.lora.rank, "rank of the adapters; 0: no adapters");
+  table.add("text.lora_alpha", &o.text.lora.alpha, "adapters are scaled by alpha / rank");
+  table.add("text.lora_dropout", &o.text.lora.dropout, "dropout in front of the adapters");
+  table.add("text.lora_targets", &o.text.lora.targets, "adapted projections");
+  table.add("text.lora_layers", &o.text.lora.layers, "adapted blocks: all, last:N, or a list such as 0-3,28");
+
+  table.group("Lab transformer (masked pretraining)");
+  table.add("labs.width", &o.labs.width, "width of a token");
+  table.add("labs.encoder_layers", &o.labs.encoder_layers, "blocks of the encoder");
+  table.add("labs.decoder_layers", &o.labs.decoder_layers, "blocks of the decoder");
+  table.add("labs.heads", &o.labs.heads, "attention heads");
+  table.add("labs.mask_ratio", &o.labs.mask_ratio, "share of the observed cells that is masked");
+  table.add("labs.dropout", &o.labs.dropout, "dropout in its blocks");
+
+  table.group("Fusion (disentangled transformer)");
+  table.add("fusion.views", &o.fusion.views, "both, or for comparison: text or labs alone");
+  table.add("fusion.tokens", &o.fusion.tokens, "tokens of each view, at least 4");
+  table.add("fusion.width", &o.fusion.width, "width of a token");
+  table.add("fusion.heads", &o.fusion.heads, "attention heads");
+  table.add("fusion.kronecker", &o.fusion.kronecker, "width of each factor of the Kronecker product");
+  table.add("fusion.dropout", &o.fusion.dropout, "dropout in front of the classifier");
+  table.add("fusion.mutual_information", &o.fusion.mutual_information, "weight of the vCLUB loss");
+  table.add("fusion.estimator_width", &o.fusion.estimator_width, "width of the vCLUB estimator's hidden layers");
+}
+
+void add_stage_options(OptionTable& table, train::TrainOptions& o) {
+  table.group("Stage: encoders (LoRA fine-tuning and masked pretraining, interleaved)");
+  table.add("encoders.steps", &o.encoders.length.steps, "length in steps; 0: as many as .epochs says");
+  table.add("encoders.epochs", &o.encoders.length.epochs, "length in epochs of the training split");
+  table.add("encoders.lab_learning_rate", &o.encoders.lab_learning_rate, "of the lab transformer");
+  table.add("encoders.lab_batch", &o.encoders.lab_batch, "samples per step of the lab transformer; 0: batch");
+
+  table.group("Stage: fusion (all three models jointly)");
+  table.add("fusion.steps", &o.fusion_stage.length.steps, "length in steps; 0: as many as .epochs says");
+  table.add("fusion.epochs", &o.fusion_stage.length.epochs, "length in epochs of the training split");
+  table.add("fusion.learning_rate", &o.fusion_stage.learning_rate, "of the fusion transformer");
+  table.add("fusion.encoder_factor", &o.fusion_stage.encoder_factor, "scales both encoders' learning rates; 0: frozen");
+  table.add("fusion.estimator_learning_rate", &o.fusion_stage.estimator_learning_rate, "of the vCLUB estimator");
+}
+
+}  // namespace
+
+void add_train_options(OptionTable& table, train::TrainOptions& options) {
+  table.group("Data");
+  table.add("data.path", &options.data, "packed data set: what `medfuse pack` wrote");
+  add_run_options(table, options);
+  add_model_options(table, options);
+  add_stage_options(table, options);
+}
+
+train::TrainOptions read_run_options(const std::string& run) {
+  const std::filesystem::path config = std::filesystem::path(run) / "config.cfg";
+  if (!std::filesystem::exists(config)) data_error("{}: no run folder: config.cfg is missing; run `medfuse train`", run);
+  train::TrainOptions options;
+  OptionTable table;
+  add_train_options(table, options);
+  table.parse({}, config);
+  return options;
+}
+
+void check(const train::TrainOptions& o) {
+  if (o.data.empty()) usage_error("data.path is missing: the folder that `medfuse pack` wrote");
+  if (o.text.model.empty()) usage_error("text.model is missing: a Hugging Face folder of a Llama model");
+  if (o.stages.empty()) usage_error("stages is empty: encoders, fusion or both");
+  for (std::size_t i = 0; i < o.stages.size(); ++i) {
+    one_of("stages", o.stages[i], {"encoders", "fusion"});
+    if (std::count(o.stages.begin(), o.stages.end(), o.stages[i]) > 1) usage_error("stages names '{}' twice", o.stages[i]);
+  }
+  if (o.stages.size() == 2 && o.stages[0] == "fusion") usage_error("stages: encoders comes before fusion");
+  one_of("precision", o.precision, {"f32", "bf16", "f64"});
+  one_of("device", o.device, {"auto", "cpu", "cuda"});
+  one_of("fusion.views", o.fusion.views, {"both", "text", "labs"});
+  at_least("batch", o.batch, 1);
+  at_least("micro_batch", o.micro_batch, 1);
+  at_least("text.layers", o.text.layers, 0);
+  at_least("text.lora_rank", o.text.lora.rank, 0);
+  at_least("labs.width", o.labs.width, 4);
+  at_least("labs.encoder_layers", o.labs.encoder_layers, 1);
+  at_least("labs.decoder_layers", o.labs.decoder_layers, 1);
+  at_least("labs.heads", o.labs.heads, 1);
+  at_least("fusion.tokens", o.fusion.tokens, 4);
+  at_least("fusion.width", o.fusion.width, 4);
+  at_least("fusion.heads", o.fusion.heads, 1);
+  at_least("fusion.kronecker", o.fusion.kronecker, 2);
+  at_least("fusion.estimator_width", o.fusion.estimator_width, 1);
+  at_least("encoders.lab_batch", o.encoders.lab_batch, 0);
+  at_least("checkpoint.every", o.checkpoint_every, 0);
+  at_least("checkpoint.keep", o.checkpoint_keep, 1);
+  if (o.labs.width % o.labs.heads != 0) {
+    usage_error("labs.width = {} is not a multiple of labs.heads = {}", o.labs.width, o.labs.heads);
+  }
+  if (o.fusion.width % o.fusion.heads != 0) {
+    usage_error("fusion.width = {} is not a multiple of fusion.heads = {}", o.fusion.width, o.fusion.heads);
+  }
+  between("labs.mask_ratio", o.labs.mask_ratio, 0.01, 0.99);
+  between("labs.dropout", o.labs.dropout, 0, 0.99);
+  between("text.lora_dropout", o.text.lora.dropout, 0, 0.99);
+  between("fusion.dropout", o.fusion.dropout, 0, 0.99);
+  between("fusion.mutual_information", o.fusion.mutual_information, 0, 1e6);
+  between("warmup", o.warmup, 0, 1);
+  between("final_rate", o.final_rate, 0, 1);
+  between("learning_rate", o.learning_rate, 0, 10);
+  between("weight_decay", o.weight_decay, 0, 10);
+  between("clip", o.clip, 0, 1e12);
+  between("encoders.lab_learning_rate", o.encoders.lab_learning_rate, 0, 10);
+  between("fusion.learning_rate", o.fusion_stage.learning_rate, 0, 10);
+  between("fusion.encoder_factor", o.fusion_stage.encoder_factor, 0, 100);
+  between("fusion.estimator_learning_rate", o.fusion_stage.estimator_learning_rate, 0, 10);
+  between("stop.after", o.stop_after, 0, 1e9);
+  between("timeout", o.timeout, 1, 1e9);
+  for (const auto& stage : o.stages) {
+    check_length(stage, stage == "encoders" ? o.encoders.length : o.fusion_stage.length);
+  }
+}
+
+}  // namespace medfuse::launch

@@ -1,0 +1,164 @@
+#include "src/train/fusion_stage.h"
+
+#include "src/parallel/global_sum.h"
+#include "src/train/stage_parts.h"
+
+namespace medfuse::train {
+
+namespace {
+
+/// What the fusion stage trains: its own transformer at full rate, the encoders that its views use at theirs.
+std::vector<ParameterGroup> parameter_groups(const TrainOptions& options, const model::MedfuseModel& model) {
+  const FusionStageOptions& stage = options.fusion_stage;
+  std::vector<ParameterGroup> groups = {group(model.trainable({"fusion."}), options.weight_decay)};
+  if (stage.encoder_factor == 0) return groups;
+  const double base = stage.learning_rate > 0 ? stage.encoder_factor / stage.learning_rate : 0;
+  if (model.fusion->uses_text()) {
+    groups.push_back(group(model.trainable({"text."}), options.weight_decay, options.learning_rate * base));
+  }
+  if (model.fusion->uses_labs()) {
+    groups.push_back(group(model.trainable({"labs."}), options.weight_decay, options.encoders.lab_learning_rate * base));
+  }
+  return groups;
+}
+
+at::Tensor joined(const std::vector<at::Tensor>& rows, std::int64_t width, const at::TensorOptions& options) {
+  return rows.empty() ? at::zeros({0, width}, options) : at::cat(rows);
+}
+
+}  // namespace
+
+FusionStage::FusionStage(const TrainOptions& options, model::MedfuseModel& model, const data::PackedReader& reader,
+                         Ranks ranks)
+    : options_(options),
+      model_(model),
+      reader_(reader),
+      ranks_(ranks),
+      device_(ranks.device.device()),
+      feed_(reader, options.seed, name_, options.batch, options.micro_batch, ranks.rank(), ranks.size()),
+      steps_(count_steps(options, reader)),
+      train_encoders_(options.fusion_stage.encoder_factor > 0),
+      updater_("fusion", parameter_groups(options, model), schedule(options, options.fusion_stage.learning_rate, steps_),
+               options.clip, ranks.device) {
+  if (model.estimator && options.fusion.mutual_information > 0) {
+    estimator_updater_ = std::make_unique<Updater>(
+        "estimator", std::vector<ParameterGroup>{group(model.trainable({"estimator."}), 0)},
+        schedule(options, options.fusion_stage.estimator_learning_rate, steps_), 0, ranks.device);
+  }
+}
+
+std::int64_t FusionStage::count_steps(const TrainOptions& options, const data::PackedReader& reader) {
+  return stage_steps(options.fusion_stage.length, options.batch, reader);
+}
+
+double FusionStage::epoch_of(std::int64_t step) const {
+  return static_cast<double>(step * options_.batch) / static_cast<double>(feed_.samples());
+}
+
+std::vector<NamedTensor> FusionStage::state() const {
+  auto all = updater_.state();
+  if (estimator_updater_) {
+    for (auto& tensor : estimator_updater_->state()) all.push_back(std::move(tensor));
+  }
+  return all;
+}
+
+model::FusionOutput FusionStage::forward(const Batch& batch) {
+  const ops::DropoutKeys keys{batch.keys_B};
+  at::Tensor embedding_BD;
+  model::LabTokens labs;
+  {
+    const torch::AutoGradMode encoder_gradients(train_encoders_ && torch::GradMode::is_enabled());
+    if (model_.fusion->uses_text()) embedding_BD = model_.embed(batch.tokens_BL, batch.lengths_B, keys);
+    if (model_.fusion->uses_labs()) labs = model_.labs->encode(batch.labs_BC, batch.observed_BC, keys);
+  }
+  return model_.fusion->forward(embedding_BD, labs.tokens_BTW, labs.mask_BT, keys);
+}
+
+double FusionStage::fit_estimator(const at::Tensor& specific_BF, const at::Tensor& shared_BG, std::int64_t step) {
+  estimator_updater_->prepare();
+  const at::Tensor likelihood =
+      model_.estimator->log_likelihood_sum(specific_BF, shared_BG) / static_cast<double>(options_.batch);
+  (-likelihood).backward();
+  estimator_updater_->update(step);
+  return likelihood.item<double>();
+}
+
+FusionStage::Information FusionStage::information(const at::Tensor& specific_BF, const at::Tensor& shared_BG,
+                                                  std::int64_t step) {
+  Information result;
+  const at::Tensor specific = specific_BF.detach().requires_grad_();
+  const at::Tensor shared = shared_BG.detach().requires_grad_();
+  result.likelihood_share = fit_estimator(specific.detach(), shared.detach(), step);
+
+  const auto global_sum = [this](const at::Tensor& x) { return parallel::global_sum(x, ranks_.device); };
+  const auto moments = model::club_moments(shared, options_.batch, global_sum);
+  const at::Tensor bound =
+      model_.estimator->upper_bound_sum(specific, shared, moments) / static_cast<double>(options_.batch);
+  const auto gradients = torch::autograd::grad({options_.fusion.mutual_information * bound}, {specific, shared});
+  result.loss_share = bound.item<double>();
+  result.specific_gradient_BF = gradients[0];
+  result.shared_gradient_BG = gradients[1];
+  return result;
+}
+
+StepReport FusionStage::step(std::int64_t step) {
+  const Parts parts{.text = model_.fusion->uses_text(), .labs = model_.fusion->uses_labs()};
+  std::vector<Batch> batches;
+  for (const auto& draws : feed_.micro_batches(step)) {
+    batches.push_back(make_batch(reader_, draws, options_.seed, name_, model_.state_type(), device_, parts));
+  }
+  const bool with_information = estimator_updater_ != nullptr;
+  const bool one_pass = batches.size() == 1;
+
+  std::vector<model::FusionOutput> outputs;  // of the first pass
+  if (with_information || one_pass) {
+    const torch::AutoGradMode gradients(one_pass);
+    for (const auto& batch : batches) outputs.push_back(forward(batch));
+  }
+  Information mutual;
+  if (with_information) {
+    std::vector<at::Tensor> specific, shared;
+    for (const auto& output : outputs) {
+      specific.push_back(output.specific_BF);
+      shared.push_back(output.shared_BG);
+    }
+    const auto options = at::TensorOptions().dtype(model_.state_type()).device(device_);
+    mutual = information(joined(specific, model_.fusion->specific_width(), options),
+                         joined(shared, model_.fusion->shared_width(), options), step);
+  }
+
+  StepReport report;
+  const double decisions = static_cast<double>(options_.batch) * static_cast<double>(reader_.info().diseases.size());
+  double prediction_share = 0;
+  std::int64_t row = 0;
+  if (batches.empty()) updater_.prepare();
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    const Batch& batch = batches[i];
+    const model::FusionOutput output = one_pass ? outputs[i] : forward(batch);
+    const at::Tensor prediction = label_loss_sum(output.logits_BK, batch.labels_BK) / decisions;
+    at::Tensor loss = prediction;
+    if (with_information) {
+      // Its gradient with respect to the features is that of the mutual-information loss.
+      loss = loss + (output.specific_BF * mutual.specific_gradient_BF.narrow(0, row, batch.size())).sum() +
+             (output.shared_BG * mutual.shared_gradient_BG.narrow(0, row, batch.size())).sum();
+    }
+    if (i + 1 == batches.size()) updater_.prepare();
+    loss.backward();
+    row += batch.size();
+    prediction_share += prediction.item<double>();
+    report.samples_share += static_cast<double>(batch.size());
+    if (parts.text) report.tokens_share += batch.lengths_B.sum().item<double>();
+  }
+  report.gradient_norm = updater_.update(step);
+  report.learning_rate = updater_.learning_rate(step);
+  report.loss_share = prediction_share + options_.fusion.mutual_information * mutual.loss_share;
+  report.other_shares.emplace_back("prediction_loss", prediction_share);
+  if (with_information) {
+    report.other_shares.emplace_back("mutual_information", mutual.loss_share);
+    report.other_shares.emplace_back("estimator_likelihood", mutual.likelihood_share);
+  }
+  return report;
+}
+
+}  // namespace medfuse::train

@@ -1,0 +1,56 @@
+// Everything that a training run can be told: the fields behind the options of `medfuse train`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "src/model/options.h"
+
+namespace medfuse::train {
+
+/// Length of a stage: `steps` when positive, else `epochs` of the training split.
+struct LengthOptions {
+  std::int64_t steps = 0;
+  double epochs = 0;
+};
+
+
+struct EncodersOptions {
+  LengthOptions length{0, 3};
+  double lab_learning_rate = 1e-3;
+  std::int64_t lab_batch = 0;      ///< samples per step of the lab transformer; 0: as the text encoder's
+};
+
+struct FusionStageOptions {
+  LengthOptions length{0, 3};
+  double learning_rate = 1e-3;     ///< of the fusion transformer; the encoders keep their own, times encoder_factor
+  double encoder_factor = 0.5;     ///< scales the encoders' learning rates in this stage
+  double estimator_learning_rate = 1e-3;
+};
+
+struct TrainOptions {
+  std::string data;                ///< packed data set
+  std::vector<std::string> stages = {"encoders", "fusion"};
+  std::int64_t batch = 32;         ///< samples per global step, over all ranks
+  std::int64_t micro_batch = 8;    ///< samples per forward pass on one rank; changes memory and speed, not the result
+  std::uint64_t seed = 1;
+  std::string precision = "f32";   ///< compute type of the text encoder: f32, bf16 or f64 (then everything is f64)
+  double learning_rate = 2e-4;     ///< of the text encoder's LoRA and head
+  double weight_decay = 0.01;
+  double warmup = 0.1;             ///< share of a stage's steps
+  double final_rate = 0.05;        ///< learning rate at the end of the cosine, as a share of the peak
+  double clip = 1.0;               ///< largest global gradient norm; 0: no clipping
+  model::TextOptions text;
+  model::LabOptions labs;
+  model::FusionOptions fusion;
+  EncodersOptions encoders;
+  FusionStageOptions fusion_stage;
+  std::int64_t checkpoint_every = 100;  ///< steps; 0: only at the end of a stage
+  std::int64_t checkpoint_keep = 2;
+  double stop_after = 0;           ///< seconds after which the run stops with a checkpoint and exit code 85; 0: never
+  std::string device = "auto";     ///< auto, cpu or cuda
+  double timeout = 600;            ///< seconds that a collective may take
+};
+
+}  // namespace medfuse::train

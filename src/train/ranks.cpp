@@ -1,0 +1,39 @@
+#include "src/train/ranks.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <string>
+
+namespace medfuse::train {
+
+std::vector<double> sum_over_ranks(cluster::Communicator& host, const std::vector<double>& values) {
+  at::Tensor sums = torch::tensor(values, torch::kFloat64);
+  host.all_reduce(sums, cluster::Reduction::sum)->wait();
+  return {sums.data_ptr<double>(), sums.data_ptr<double>() + sums.numel()};
+}
+
+checkpoint::Team team_of(cluster::Communicator& host) {
+  checkpoint::Team team;
+  team.rank = host.rank();
+  team.size = host.size();
+  team.all_gather = [&host](const std::string& text) {
+    const at::Tensor length = torch::tensor({static_cast<std::int64_t>(text.size())}, torch::kInt64);
+    const at::Tensor lengths = torch::zeros({host.size()}, torch::kInt64);
+    host.all_gather(lengths, length)->wait();
+    const std::int64_t longest = std::max<std::int64_t>(1, lengths.max().item<std::int64_t>());
+    const at::Tensor mine = torch::zeros({longest}, torch::kUInt8);
+    std::copy(text.begin(), text.end(), mine.data_ptr<std::uint8_t>());
+    const at::Tensor all = torch::zeros({host.size() * longest}, torch::kUInt8);
+    host.all_gather(all, mine)->wait();
+    std::vector<std::string> texts;
+    for (int rank = 0; rank < host.size(); ++rank) {
+      const auto* begin = all.data_ptr<std::uint8_t>() + rank * longest;
+      texts.emplace_back(begin, begin + lengths[rank].item<std::int64_t>());
+    }
+    return texts;
+  };
+  return team;
+}
+
+}  // namespace medfuse::train

@@ -1,0 +1,106 @@
+#include "src/train/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/files.h"
+
+namespace medfuse::train {
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Settings that change speed, place or logging but not what is learned. `stages` may grow once the first are done.
+const std::set<std::string>& free_keys() {
+  static const std::set<std::string> keys = {"data.path", "text.model",       "micro_batch",     "device",
+                                             "timeout",   "checkpoint.every", "checkpoint.keep", "stop.after",
+                                             "stages"};
+  return keys;
+}
+
+std::map<std::string, std::string> settings(const std::string& config) {
+  std::map<std::string, std::string> all;
+  std::stringstream in(config);
+  std::string section;
+  for (std::string line; std::getline(in, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    if (line[0] == '[') {
+      section = line.substr(1, line.find(']') - 1) + ".";
+      continue;
+    }
+    const auto equals = line.find(" = ");
+    if (equals != std::string::npos) all[section + line.substr(0, equals)] = line.substr(equals + 3);
+  }
+  return all;
+}
+
+void compare_file(const fs::path& kept, const std::string& now, const std::string& what, const fs::path& run) {
+  if (read_file(kept) != now) {
+    usage_error("--run {}: it was started with {}; continue with those, or give another --run", run.string(), what);
+  }
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const fs::path& folder, bool writer) : folder_(folder), writer_(writer) {
+  make_private_folder(folder_);
+  if (!writer_) return;
+  const fs::path path = folder_ / "lock";
+  lock_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (lock_ < 0) data_error("{}: cannot write: {}", path.string(), std::strerror(errno));
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(lock_);
+    lock_ = -1;
+    usage_error("--run {}: another job is training there; wait for its end, or give another --run", folder_.string());
+  }
+}
+
+RunFolder::~RunFolder() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+void RunFolder::adopt(const std::string& config_text, const std::string& index_text, const std::string& identity_text) {
+  if (!writer_) return;
+  if (!fs::exists(config())) {
+    write_file_atomically(data_index(), index_text);
+    write_file_atomically(identity(), identity_text);
+    write_file_atomically(config(), config_text);  // last: a run is one when this file is there
+    return;
+  }
+  compare_file(identity(), identity_text, "other weights (text.model)", folder_);
+  compare_file(data_index(), index_text, "other packed data (data.path)", folder_);
+  const std::string changed = differences(read_file(config()), config_text);
+  if (!changed.empty()) {
+    usage_error("--run {}: it was started with other settings: {}; keep them, or give another --run", folder_.string(),
+                changed);
+  }
+  write_file_atomically(config(), config_text);
+}
+
+std::string differences(const std::string& before, const std::string& now) {
+  const auto old_settings = settings(before);
+  const auto new_settings = settings(now);
+  std::string text;
+  auto note = [&](const std::string& key, const std::string& from, const std::string& to) {
+    if (free_keys().count(key) == 0) text += fmt::format("{}{}: {} -> {}", text.empty() ? "" : "; ", key, from, to);
+  };
+  for (const auto& [key, value] : old_settings) {
+    const auto found = new_settings.find(key);
+    if (found == new_settings.end()) note(key, value, "(gone)");
+    else if (found->second != value) note(key, value, found->second);
+  }
+  for (const auto& [key, value] : new_settings) {
+    if (old_settings.count(key) == 0) note(key, "(not set)", value);
+  }
+  return text;
+}
+
+}  // namespace medfuse::train

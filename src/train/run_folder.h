@@ -1,0 +1,40 @@
+// The folder of a run: locked against a second job, with the configuration it was started with and what it was trained
+// on, so that the same command continues it and another job cannot.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace medfuse::train {
+
+class RunFolder {
+ public:
+  /// Creates the folder (mode 0700) where it is missing. `writer` (rank 0) takes the lock, which the kernel drops with
+  /// the process. Throws Error(usage) when another job holds it.
+  RunFolder(const std::filesystem::path& folder, bool writer);
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
+  /// First start: writes `config` (everything resolved) and `data_index` (index.json of the packed data) and `identity`
+  /// (what the weights are). Later: compares with what is there. Settings that do not change the result may differ; for
+  /// any other difference throws Error(usage) showing it.
+  void adopt(const std::string& config, const std::string& data_index, const std::string& identity);
+
+  const std::filesystem::path& path() const { return folder_; }
+  std::filesystem::path config() const { return folder_ / "config.cfg"; }
+  std::filesystem::path data_index() const { return folder_ / "data.json"; }
+  std::filesystem::path identity() const { return folder_ / "identity.json"; }
+  std::filesystem::path metrics() const { return folder_ / "metrics.jsonl"; }
+  std::filesystem::path checkpoints() const { return folder_ / "checkpoints"; }
+
+ private:
+  std::filesystem::path folder_;
+  bool writer_;
+  int lock_ = -1;
+};
+
+/// Lines "key: before -> now" of the settings in which two resolved configurations differ and that change the result.
+std::string differences(const std::string& before, const std::string& now);
+
+}  // namespace medfuse::train

@@ -1,0 +1,36 @@
+// The model of a run: built for its data, and filled with what was learned.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "data/packed/packed.h"
+#include "src/model/medfuse_model.h"
+#include "src/train/options.h"
+#include "src/train/ranks.h"
+
+namespace medfuse::train {
+
+model::ModelOptions model_options(const TrainOptions& options, const data::PackedInfo& info);
+
+/// Throws Error(data) unless the data was packed with the tokenizer in `model_folder` and its ids fit `vocabulary`.
+void check_tokenizer(const data::PackedInfo& info, const std::string& data, const std::string& model_folder,
+                     std::int64_t vocabulary);
+
+/// Throws Error(data) unless data of `info` has the labs and scaling that a model trained on `trained` needs.
+void check_same_inputs(const data::PackedInfo& info, const data::PackedInfo& trained, const std::string& data);
+
+/// What tells one set of base weights from another without reading them all: names, sizes and headers of its files.
+std::string weights_identity(const std::filesystem::path& model_folder);
+
+struct Loaded {
+  std::string stage;      ///< "encoders", "fusion" or "done": what the checkpoint is in
+  std::int64_t step = 0;  ///< over all stages
+  bool fused = false;     ///< the fusion stage has begun
+};
+
+/// Fills `model` from the newest sound checkpoint of `checkpoints`. Collective. Throws Error(data) where there is none.
+Loaded load_trained(model::MedfuseModel& model, const std::filesystem::path& checkpoints, Ranks ranks);
+
+}  // namespace medfuse::train

@@ -1,0 +1,37 @@
+// A stage of training: a number of steps, each of which the trainer asks for in order. Stages differ in what they learn;
+// the trainer's loop, checkpoints and reports are the same for all.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "src/train/adamw.h"
+
+namespace medfuse::train {
+
+/// What one step did. The shares are this rank's parts of global sums: over the ranks they add up.
+struct StepReport {
+  double loss_share = 0;     ///< of the global mean loss
+  double samples_share = 0;
+  double tokens_share = 0;   ///< real text tokens, padding not counted
+  std::vector<std::pair<std::string, double>> other_shares;  ///< named parts of the loss; the same names on all ranks
+  double learning_rate = 0;  ///< the same on all ranks, as is the norm
+  double gradient_norm = 0;
+};
+
+class Stage {
+ public:
+  virtual ~Stage() = default;
+  virtual const std::string& name() const = 0;
+  virtual std::int64_t steps() const = 0;
+  /// Samples of the training split, for the epoch that reports show.
+  virtual double epoch_of(std::int64_t step) const = 0;
+  /// Forward, backward, reduction and update of one global step. Collective.
+  virtual StepReport step(std::int64_t step) = 0;
+  /// Optimiser state: live tensors, to be saved and written into on resume.
+  virtual std::vector<NamedTensor> state() const = 0;
+};
+
+}  // namespace medfuse::train

@@ -1,0 +1,48 @@
+#include "src/train/updater.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/parallel/grad_norm.h"
+
+namespace medfuse::train {
+
+namespace {
+
+std::vector<at::Tensor> tensors_of(const AdamW& optimizer) {
+  std::vector<at::Tensor> tensors;
+  for (const auto& parameter : optimizer.parameters()) tensors.push_back(parameter.tensor);
+  return tensors;
+}
+
+}  // namespace
+
+Updater::Updater(std::string name, std::vector<ParameterGroup> groups, const ScheduleOptions& schedule, double clip,
+                 cluster::Communicator& communicator)
+    : name_(std::move(name)),
+      optimizer_(std::move(groups)),
+      schedule_(schedule),
+      clip_(clip),
+      reducer_(parallel::make_bucketed_reducer(tensors_of(optimizer_), communicator)),
+      tensors_(tensors_of(optimizer_)) {}
+
+double Updater::update(std::int64_t step) {
+  reducer_->finish();
+  const double norm = parallel::gradient_norm(tensors_);
+  if (std::isfinite(norm)) {
+    const double scale = clip_ > 0 ? std::min(1.0, clip_ / std::max(norm, 1e-300)) : 1.0;
+    optimizer_.step(learning_rate(step), scale);
+  }
+  optimizer_.zero_grad();
+  return norm;
+}
+
+double Updater::learning_rate(std::int64_t step) const { return train::learning_rate(schedule_, step); }
+
+std::vector<NamedTensor> Updater::state() const {
+  std::vector<NamedTensor> all;
+  for (const auto& tensor : optimizer_.state()) all.push_back({name_ + "/" + tensor.name, tensor.tensor});
+  return all;
+}
+
+}  // namespace medfuse::train

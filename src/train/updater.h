@@ -1,0 +1,42 @@
+// From local gradients to the next parameters: sum over ranks, clip by the global norm, AdamW at the schedule's rate.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cluster/communicator.h"
+#include "src/parallel/gradient_reducer.h"
+#include "src/train/adamw.h"
+#include "src/train/schedule.h"
+
+namespace medfuse::train {
+
+class Updater {
+ public:
+  /// `name` sets its state apart in checkpoints. `clip` 0: the norm is only measured.
+  Updater(std::string name, std::vector<ParameterGroup> groups, const ScheduleOptions& schedule, double clip,
+          cluster::Communicator& communicator);
+
+  /// Before the backward pass of a step's last micro-batch, and so even on a rank that has none.
+  void prepare() { reducer_->prepare(); }
+  /// Collective. Uses up the gradients. Returns the global norm from before clipping. A norm that is not finite leaves
+  /// the parameters as they are: every rank sees the same and stops the same way.
+  double update(std::int64_t step);
+
+  double learning_rate(std::int64_t step) const;
+  std::vector<NamedTensor> parameters() const { return optimizer_.parameters(); }
+  /// Optimiser state, named "NAME/...".
+  std::vector<NamedTensor> state() const;
+
+ private:
+  std::string name_;
+  AdamW optimizer_;
+  ScheduleOptions schedule_;
+  double clip_;
+  std::unique_ptr<parallel::GradientReducer> reducer_;
+  std::vector<at::Tensor> tensors_;
+};
+
+}  // namespace medfuse::train

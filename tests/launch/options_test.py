@@ -1,0 +1,94 @@
+"""Command line and configuration: help, errors that name file and key, values with '#' and blanks."""
+import pathlib
+import tempfile
+import unittest
+
+from medfuse_cli import medfuse
+
+COMMANDS = ["pack", "train", "evaluate", "predict", "impute", "tokenize", "embed", "checkpoint", "info"]
+
+
+class Options(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.path = pathlib.Path(self.folder.name)
+
+    def config(self, text):
+        path = self.path / "c.cfg"
+        path.write_text(text)
+        return path
+
+    def test_help(self):
+        overview = medfuse("--help")
+        self.assertEqual(overview.code, 0)
+        for command in COMMANDS:
+            self.assertIn(command, overview.out)
+            result = medfuse(command, "--help")
+            self.assertEqual(result.code, 0, command)
+            self.assertIn(f"medfuse {command}", result.out)
+        self.assertIn("--text.lora_rank", medfuse("train", "--help").out)
+        self.assertIn("--text.sections", medfuse("pack", "--help").out)
+
+    def test_help_is_printed_once_under_mpirun(self):
+        self.assertEqual(medfuse("train", "--help", ranks=3).out.count("usage:"), 1)
+
+    def test_no_and_unknown_command(self):
+        self.assertEqual(medfuse().code, 2)
+        result = medfuse("trian")
+        self.assertEqual(result.code, 2)
+        self.assertEqual(len(result.errors), 1)
+        self.assertIn("trian", result.errors[0])
+
+    def check_usage(self, result, *words):
+        self.assertEqual(result.code, 2, result.err)
+        self.assertEqual(len(result.errors), 1, result.err)
+        for word in words:
+            self.assertIn(word, result.errors[0])
+
+    def test_unknown_key_names_file_line_and_key(self):
+        path = self.config("# comment\n[text]\nlora_rnak = 3\n")
+        self.check_usage(medfuse("train", "--config", path, "--run", self.path / "r"), "c.cfg:3", "text.lora_rnak")
+        self.check_usage(medfuse("train", "--config", path, "--run", self.path / "r", ranks=3), "text.lora_rnak")
+
+    def test_ill_typed_value(self):
+        path = self.config("batch = many\n")
+        self.check_usage(medfuse("train", "--config", path, "--run", self.path / "r"), "c.cfg:1", "batch", "whole number")
+        self.check_usage(medfuse("train", "--batch", "many", "--run", self.path / "r"), "batch", "whole number")
+
+    def test_key_given_twice(self):
+        path = self.config("batch = 3\nbatch = 4\n")
+        self.check_usage(medfuse("train", "--config", path, "--run", self.path / "r"), "c.cfg:2", "batch", "twice")
+
+    def test_a_bad_value_in_the_file_is_an_error_even_where_the_command_line_wins(self):
+        path = self.config("batch = many\n")
+        self.check_usage(medfuse("train", "--config", path, "--batch", "4", "--run", self.path / "r"), "c.cfg:1")
+
+    def test_abbreviations_are_not_guessed(self):
+        self.check_usage(medfuse("train", "--bat", "3", "--run", self.path / "r"), "bat")
+
+    def test_missing_file(self):
+        self.check_usage(medfuse("train", "--config", self.path / "none.cfg", "--run", self.path / "r"), "none.cfg")
+
+    def test_value_keeps_number_sign_and_blanks(self):
+        path = self.config("data.path = /no such/place #1\ntext.model = x\n")
+        result = medfuse("train", "--config", path, "--run", self.path / "r")
+        self.assertEqual(result.code, 3)
+        self.assertIn("/no such/place #1", result.errors[0])
+
+    def test_pack_keys_may_stand_beside_train_keys(self):
+        path = self.config("data.path = /nowhere\ntext.model = x\n[text]\nsections = chief complaint\n")
+        result = medfuse("train", "--config", path, "--run", self.path / "r")
+        self.assertEqual(result.code, 3)
+        self.assertIn("/nowhere", result.errors[0])
+
+    def test_values_out_of_range(self):
+        for key, value in [("fusion.tokens", 3), ("labs.mask_ratio", 1.5), ("precision", "f8"), ("stages", "fusion,encoders"),
+                           ("batch", 0), ("labs.heads", 5), ("text.lora_layers", "last:0")]:
+            result = medfuse("train", "--data.path", "d", "--text.model", "m", f"--{key}", value, "--run", self.path / "r")
+            self.assertIn(result.code, (2, 3), key)
+            self.assertEqual(len(result.errors), 1, result.err)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,130 @@
+// Guarantee 1: the result does not depend on the number of ranks or on how a batch is split. One rank with one
+// micro-batch is the oracle; every parameter is compared after both stages, 20 steps.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "cluster/mpi_communicator.h"
+#include "cluster/process.h"
+#include "tests/src/train/tiny_run.h"
+
+namespace medfuse::train {
+namespace {
+
+cluster::Process& process() {
+  static cluster::Process instance;
+  return instance;
+}
+
+/// A communicator that leaves out one of its reductions: what a forgotten all-reduce looks like.
+class Forgetful : public cluster::Communicator {
+ public:
+  Forgetful(cluster::Communicator& inner, std::int64_t forgotten) : inner_(inner), forgotten_(forgotten) {}
+  int rank() const override { return inner_.rank(); }
+  int size() const override { return inner_.size(); }
+  at::Device device() const override { return inner_.device(); }
+  std::string backend() const override { return inner_.backend(); }
+  std::unique_ptr<cluster::Work> all_reduce(const at::Tensor& tensor, cluster::Reduction reduction) override {
+    const bool forget = reductions_++ == forgotten_;
+    const at::Tensor target = forget ? tensor.clone() : tensor;  // the others still meet; the result is thrown away
+    auto work = inner_.all_reduce(target, reduction);
+    if (forget) work->wait();
+    return work;
+  }
+  std::unique_ptr<cluster::Work> broadcast(const at::Tensor& t, int root) override { return inner_.broadcast(t, root); }
+  std::unique_ptr<cluster::Work> all_gather(const at::Tensor& o, const at::Tensor& i) override {
+    return inner_.all_gather(o, i);
+  }
+  std::unique_ptr<cluster::Work> reduce_scatter(const at::Tensor& o, const at::Tensor& i,
+                                                cluster::Reduction r) override {
+    return inner_.reduce_scatter(o, i, r);
+  }
+  void barrier() override { inner_.barrier(); }
+  std::unique_ptr<Communicator> split(int colour, int order) override { return inner_.split(colour, order); }
+  void set_timeout(std::chrono::milliseconds timeout) override { inner_.set_timeout(timeout); }
+  std::int64_t reductions() const { return reductions_; }
+
+ private:
+  cluster::Communicator& inner_;
+  std::int64_t forgotten_;
+  std::int64_t reductions_ = 0;
+};
+
+class OracleTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    world_ = cluster::make_mpi_communicator(process());
+    alone_ = world_->split(world_->rank(), 0);
+    tiny::write_data(folder_.path());
+    reader_ = std::make_unique<data::PackedReader>(folder_.path());
+  }
+
+  tiny::Run run(const TrainOptions& options, cluster::Communicator& host, cluster::Communicator& device) {
+    // Rank 0's folder for all ranks: a checkpoint is one.
+    const std::string shared = process().broadcast((folder_.path() / std::to_string(runs_++)).string());
+    const bool single = host.size() == 1;
+    return tiny::train(options, *reader_, {host, device}, single ? folder_.path() / "alone" / std::to_string(runs_) : std::filesystem::path(shared));
+  }
+
+  tiny::TempFolder folder_;
+  std::unique_ptr<cluster::Communicator> world_, alone_;
+  std::unique_ptr<data::PackedReader> reader_;
+  int runs_ = 0;
+};
+
+TEST_F(OracleTest, EveryParameterInDoublePrecision) {
+  const auto options = tiny::options("f64");
+  const auto oracle = run(options, *alone_, *alone_);
+  for (const std::int64_t micro_batch : {64, 2, 1}) {
+    auto split = options;
+    split.micro_batch = micro_batch;
+    const auto parallel = run(split, *world_, *world_);
+    const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
+    EXPECT_LE(distance, 1e-9) << name << ", micro-batch " << micro_batch;
+    ASSERT_EQ(parallel.losses.size(), 20u);
+    for (std::size_t i = 0; i < oracle.losses.size(); ++i) {
+      EXPECT_NEAR(parallel.losses[i], oracle.losses[i], 1e-10 * std::max(1.0, std::abs(oracle.losses[i]))) << "step " << i;
+    }
+  }
+}
+
+TEST_F(OracleTest, EveryParameterInSinglePrecision) {
+  const auto options = tiny::options("f32");
+  const auto oracle = run(options, *alone_, *alone_);
+  auto split = options;
+  split.micro_batch = 2;
+  const auto parallel = run(split, *world_, *world_);
+  const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
+  EXPECT_LE(distance, 1e-4) << name;
+}
+
+TEST_F(OracleTest, TrainingMovesEveryParameter) {
+  const auto options = tiny::options("f64");
+  const auto trained = run(options, *alone_, *alone_);
+  const auto fresh = tiny::make_model(options, reader_->info())->trainable();
+  for (std::size_t i = 0; i < fresh.size(); ++i) {
+    EXPECT_GT((trained.parameters[i].second - fresh[i].second).abs().max().item<double>(), 0) << fresh[i].first;
+  }
+}
+
+TEST_F(OracleTest, OneForgottenReductionIsNoticed) {
+  if (world_->size() == 1) GTEST_SKIP() << "nothing is reduced on one rank";
+  const auto options = tiny::options("f64");
+  const auto oracle = run(options, *alone_, *alone_);
+  Forgetful counting(*world_, -1);
+  run(options, *world_, counting);
+  ASSERT_GT(counting.reductions(), 30);
+  // In the middle of the encoder stage (text, labs), and of the fusion stage (estimator, moments and their gradients,
+  // and all parameters).
+  const std::int64_t total = counting.reductions();
+  for (const std::int64_t forgotten : {std::int64_t{2}, std::int64_t{3}, total - 14, total - 13, total - 12, total - 11,
+                                       total - 10, total - 9, total - 8}) {
+    Forgetful forgetful(*world_, forgotten);
+    const auto wrong = run(options, *world_, forgetful);
+    const auto distance = tiny::distance(wrong.parameters, oracle.parameters, options.learning_rate).first;
+    EXPECT_GT(distance, 1e-7) << "reduction " << forgotten << " of " << total;
+  }
+}
+
+}  // namespace
+}  // namespace medfuse::train

@@ -1,0 +1,153 @@
+// A whole training run in miniature: random data, a random tiny Llama, both stages. What the oracle and resume tests run.
+#pragma once
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/packed/info_json.h"
+#include "data/packed/reader.h"
+#include "data/packed/writer.h"
+#include "src/model/medfuse_model.h"
+#include "src/train/encoders_stage.h"
+#include "src/train/fusion_stage.h"
+#include "src/train/run_model.h"
+#include "src/train/trainer.h"
+
+namespace medfuse::train::tiny {
+
+namespace fs = std::filesystem;
+
+/// A folder that goes with the object; every rank has its own.
+class TempFolder {
+ public:
+  TempFolder() {
+    std::string pattern = (fs::temp_directory_path() / "medfuse-tiny-XXXXXX").string();
+    path_ = ::mkdtemp(pattern.data());
+  }
+  ~TempFolder() { fs::remove_all(path_); }
+  TempFolder(const TempFolder&) = delete;
+  TempFolder& operator=(const TempFolder&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+inline constexpr std::int64_t vocabulary = 40;
+inline constexpr std::int64_t diseases = 3;
+inline constexpr std::int64_t lab_columns = 5;
+
+/// The same samples on every call: texts of 2 to 11 tokens, labs with holes, one row without any lab.
+inline void write_data(const fs::path& folder, std::int64_t samples = 19) {
+  std::mt19937_64 random(7);
+  data::PackedIndex index;
+  data::PackedInfo& info = index.info;
+  for (std::int64_t k = 0; k < diseases; ++k) info.diseases.push_back("disease" + std::to_string(k));
+  for (std::int64_t c = 0; c < lab_columns; ++c) info.labs.push_back({100 + c, "lab" + std::to_string(c), "u", 0.0, 1.0});
+  info.tokenizer = "none";
+  info.tokenizer_fingerprint = "0000000000000000";
+  info.vocabulary = vocabulary;
+  info.max_tokens = 16;
+  info.lab_value = "last";
+  info.samples = samples;
+  std::vector<data::Sample> all;
+  for (std::int64_t i = 0; i < samples; ++i) {
+    data::Sample sample;
+    sample.admission = 1000 + 3 * i;
+    sample.patient = i;
+    for (std::uint64_t t = 0; t < 2 + random() % 10; ++t) sample.tokens.push_back(static_cast<int>(random() % vocabulary));
+    for (std::int64_t c = 0; c < lab_columns; ++c) {
+      const bool seen = i != 4 && random() % 4 != 0;
+      sample.observed.push_back(seen);
+      sample.labs.push_back(seen ? static_cast<float>(random() % 1000) / 1000.0f : 0.0f);
+    }
+    for (std::int64_t k = 0; k < diseases; ++k) sample.labels.push_back(random() % 2);
+    all.push_back(std::move(sample));
+  }
+  index.shards.push_back(data::write_shard(folder, 0, info, all));
+  data::write_index(folder, index);
+}
+
+inline TrainOptions options(const std::string& precision) {
+  TrainOptions o;
+  o.batch = 6;
+  o.micro_batch = 64;
+  o.seed = 5;
+  o.precision = precision;
+  o.learning_rate = 1e-2;
+  o.text.lora.rank = 4;
+  o.text.lora.dropout = 0.1;
+  o.labs = {.width = 16, .encoder_layers = 2, .decoder_layers = 1, .heads = 2, .mask_ratio = 0.5, .dropout = 0.1};
+  o.fusion.width = 16;
+  o.fusion.heads = 2;
+  o.fusion.kronecker = 4;
+  o.fusion.estimator_width = 16;
+  o.encoders.length = {.steps = 10, .epochs = 0};
+  o.encoders.lab_batch = 8;
+  o.fusion_stage.length = {.steps = 10, .epochs = 0};
+  return o;
+}
+
+inline std::unique_ptr<model::MedfuseModel> make_model(const TrainOptions& o, const data::PackedInfo& info) {
+  weights::LlamaConfig config;
+  config.vocab_size = vocabulary;
+  config.hidden_size = 32;
+  config.intermediate_size = 48;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 4;
+  config.num_key_value_heads = 2;
+  config.head_dim = 8;
+  config.max_position_embeddings = 64;
+  auto text = std::make_shared<model::TextEncoder>(o.text, config, model::compute_type(o.precision), o.seed);
+  return std::make_unique<model::MedfuseModel>(model_options(o, info), text);
+}
+
+using Parameters = std::vector<std::pair<std::string, at::Tensor>>;
+
+struct Run {
+  Parameters parameters;
+  std::vector<double> losses;
+};
+
+/// Trains to the end. `after_step` may throw, to break a run off.
+inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks ranks, const fs::path& checkpoints,
+                 std::int64_t checkpoint_every = 0, const std::function<void(const StepRecord&)>& after_step = {}) {
+  const auto model = make_model(o, reader.info());
+  std::vector<NamedTensor> parameters;
+  for (const auto& [name, tensor] : model->trainable()) parameters.push_back({name, tensor});
+  std::vector<Trainer::StagePlan> plans = {
+      {"encoders", EncodersStage::count_steps(o, reader),
+       [&] { return std::make_unique<EncodersStage>(o, *model, reader, ranks); }},
+      {"fusion", FusionStage::count_steps(o, reader),
+       [&] { return std::make_unique<FusionStage>(o, *model, reader, ranks); }}};
+  Run run;
+  Observer observer;
+  observer.stepped = [&](const StepRecord& record) {
+    run.losses.push_back(record.loss);
+    if (after_step) after_step(record);
+  };
+  Trainer trainer({checkpoints, checkpoint_every, 2, 0}, std::move(plans), std::move(parameters), ranks, observer);
+  trainer.run();
+  for (const auto& [name, tensor] : model->trainable()) run.parameters.emplace_back(name, tensor.detach().clone());
+  return run;
+}
+
+/// Largest max|a - b| / max(max|b|, learning rate) over the tensors, and the name of that tensor.
+inline std::pair<double, std::string> distance(const Parameters& a, const Parameters& b, double learning_rate) {
+  std::pair<double, std::string> worst = {0, "none"};
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    const double scale = std::max(b[i].second.abs().max().item<double>(), learning_rate);
+    const double difference = (a[i].second - b[i].second).abs().max().item<double>() / scale;
+    if (!(difference <= worst.first)) worst = {difference, b[i].first};
+  }
+  return worst;
+}
+
+}  // namespace medfuse::train::tiny
