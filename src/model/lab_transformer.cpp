@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "src/model/lab_block.h"
 #include "src/model/lab_embedding.h"
+#include "src/model/lab_head.h"
 #include "src/model/seed.h"
 
 namespace medfuse::model {
@@ -40,11 +41,12 @@ struct LabTransformer::Visible {
   std::int64_t length = 0;  // L
 };
 
-LabTransformer::LabTransformer(const LabOptions& options, std::int64_t columns, std::uint64_t seed)
+LabTransformer::LabTransformer(const LabOptions& options, std::int64_t columns, std::uint64_t seed,
+                               const LabKnots& knots)
     : options_(options), columns_(columns) {
   check(options, columns);
   const std::int64_t width = options.width;
-  embedding_ = register_module("embedding", std::make_shared<LabEmbedding>(columns, width));
+  embedding_ = register_module("embedding", std::make_shared<LabEmbedding>(columns, width, knots));
   cls_token_W_ = register_parameter("cls_token", torch::empty({width}));
   std::int64_t layer = 0;
   const auto add_blocks = [&](const std::string& name, std::int64_t count) {
@@ -62,10 +64,10 @@ LabTransformer::LabTransformer(const LabOptions& options, std::int64_t columns, 
   decoder_columns_CW_ = register_parameter("decoder_columns", torch::empty({columns, width}));
   decoder_ = add_blocks("decoder", options.decoder_layers);
   decoder_norm_ = register_module("decoder_norm", layer_norm(width));
-  head_weight_CW_ = register_parameter("head_weight", torch::empty({columns, width}));
-  head_bias_C_ = register_parameter("head_bias", torch::empty({columns}));
+  head_ = register_module("head", std::make_shared<LabHead>(columns, width, knots));
   seed_parameters(*this, seed, "lab.");
   embedding_->seed(seed, "lab.embedding.");
+  head_->seed(seed, "lab.head.");
   seed_normal(cls_token_W_, 0.5, seed, "lab.cls_token");
   seed_normal(mask_token_W_, 0.5, seed, "lab.mask_token");
   seed_normal(decoder_columns_CW_, 0.5, seed, "lab.decoder_columns");
@@ -101,23 +103,27 @@ at::Tensor LabTransformer::run_encoder(const at::Tensor& values_BC, const Visibl
 
 at::Tensor LabTransformer::forward(const at::Tensor& values_BC, const at::Tensor& keep_BC,
                                    const ops::DropoutKeys& keys) {
+  return predict(values_BC, keep_BC, keys).values_BC;
+}
+
+LabPrediction LabTransformer::predict(const at::Tensor& values_BC, const at::Tensor& keep_BC,
+                                      const ops::DropoutKeys& keys) {
   const std::int64_t rows = values_BC.size(0);
   const Visible visible = gather(keep_BC);
-  const at::Tensor values = at::where(keep_BC, values_BC.to(head_bias_C_.scalar_type()), 0);
+  const at::Tensor values = at::where(keep_BC, values_BC.to(cls_token_W_.scalar_type()), 0);
   const at::Tensor encoded = bridge_(run_encoder(values, visible, keys));
   const at::Tensor cells = encoded.flatten(0, 1).index_select(0, visible.place_N).view({rows, columns_, options_.width});
   const at::Tensor shown = at::where(keep_BC.unsqueeze(2), cells, mask_token_W_) + decoder_columns_CW_;
   at::Tensor x = at::cat({encoded.narrow(1, 0, 1), shown}, 1);
   for (const auto& block : decoder_) x = block->forward(x, {}, keys);
-  x = decoder_norm_(x.narrow(1, 1, columns_));
-  return at::sigmoid((x * head_weight_CW_).sum(2) + head_bias_C_);
+  return head_->forward(decoder_norm_(x.narrow(1, 1, columns_)));
 }
 
 LabTokens LabTransformer::encode(const at::Tensor& values_BC, const at::Tensor& observed_BC,
                                  const ops::DropoutKeys& keys) {
   const std::int64_t rows = values_BC.size(0);
   const Visible visible = gather(observed_BC);
-  const at::Tensor values = at::where(observed_BC, values_BC.to(head_bias_C_.scalar_type()), 0);
+  const at::Tensor values = at::where(observed_BC, values_BC.to(cls_token_W_.scalar_type()), 0);
   const at::Tensor encoded = run_encoder(values, visible, keys);
   const at::Tensor cells = encoded.flatten(0, 1).index_select(0, visible.place_N).view({rows, columns_, options_.width});
   LabTokens result;
@@ -131,13 +137,29 @@ at::Tensor LabLoss::total(const LabCounts& global) const {
          kept_sum / static_cast<double>(std::max<std::int64_t>(global.kept, 1));
 }
 
+namespace {
+
+LabLoss split_sums(const at::Tensor& loss_BC, const at::Tensor& observed_BC, const at::Tensor& keep_BC) {
+  const at::Tensor hidden_BC = observed_BC.logical_and(keep_BC.logical_not());
+  return {at::where(hidden_BC, loss_BC, 0).sum(), at::where(keep_BC, loss_BC, 0).sum()};
+}
+
+}  // namespace
+
 LabLoss lab_loss(const at::Tensor& predictions_BC, const at::Tensor& values_BC, const at::Tensor& observed_BC,
                  const at::Tensor& keep_BC) {
   // Missing values may be NaN: take them out before the difference, else NaN * 0 reaches the gradient.
   const at::Tensor target = at::where(observed_BC, values_BC.to(predictions_BC.scalar_type()), 0);
-  const at::Tensor squared = (predictions_BC - target).square();
-  const at::Tensor hidden = observed_BC.logical_and(keep_BC.logical_not());
-  return {at::where(hidden, squared, 0).sum(), at::where(keep_BC, squared, 0).sum()};
+  return split_sums((predictions_BC - target).square(), observed_BC, keep_BC);
+}
+
+LabLoss lab_cross_entropy(const at::Tensor& log_probabilities_BCK, const LabPlaces& places,
+                          const at::Tensor& observed_BC, const at::Tensor& keep_BC) {
+  const at::Tensor index = places.index_BC.unsqueeze(2);
+  const at::Tensor below = log_probabilities_BCK.gather(2, index).squeeze(2);
+  const at::Tensor above = log_probabilities_BCK.gather(2, index + 1).squeeze(2);
+  const at::Tensor fraction = places.fraction_BC.to(below.scalar_type());
+  return split_sums(-at::lerp(below, above, fraction), observed_BC, keep_BC);
 }
 
 }  // namespace medfuse::model

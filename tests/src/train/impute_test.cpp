@@ -91,7 +91,9 @@ TEST(Impute, BeatsTheMeanByFar) {
   EXPECT_LT(last, first / 2);
   EXPECT_LT(rmse(c, filled), 0.6 * rmse(c, column_means(c)));
   for (std::size_t i = 0; i < filled.size(); ++i) {
-    if (!std::isnan(c.amputed[i])) EXPECT_EQ(filled[i], c.amputed[i]) << i;  // as they were, to the last bit
+    if (!std::isnan(c.amputed[i])) {
+      EXPECT_EQ(filled[i], c.amputed[i]) << i;  // as they were, to the last bit
+    }
     EXPECT_TRUE(std::isfinite(filled[i])) << i;
   }
   for (std::size_t i = 3; i < filled.size(); i += kColumns) {
