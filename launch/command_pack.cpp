@@ -1,5 +1,5 @@
 // medfuse pack: EHR tables -> packed shards.
-#include <spdlog/spdlog.h>
+#include <fmt/core.h>
 
 #include <filesystem>
 
@@ -72,8 +72,8 @@ class PackCommand : public Command {
       }
     });
     data::PackReporter reporter;
-    reporter.log = [](const std::string& line) { spdlog::info("{}", line); };
-    reporter.progress = [](const std::string& table, std::uint64_t rows) { spdlog::info("{}: {} rows", table, rows); };
+    reporter.log = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
+    reporter.progress = [](const std::string& table, std::uint64_t rows) { fmt::print(stderr, "{}: {} rows read\n", table, rows); };
     const auto summary = data::pack(pack_options, encoder, team_of(process), reporter);
     if (process.rank() == 0) {
       for (const auto& line : data::format_summary(summary)) fmt::print("{}\n", line);

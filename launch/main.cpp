@@ -25,7 +25,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(train_command());
   commands.push_back(evaluate_command());
   commands.push_back(predict_command());
-  // commands.push_back(impute_command());
+  commands.push_back(impute_command());
   commands.push_back(tokenize_command());
   commands.push_back(embed_command());
   commands.push_back(checkpoint_command());
