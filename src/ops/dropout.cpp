@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <vector>
@@ -27,6 +28,7 @@ void check(at::IntArrayRef shape, const Place& place) {
   const at::Tensor& keys = place.keys.sample_keys_B;
   const at::Tensor& tokens = place.keys.tokens_B;
   if (!(place.p >= 0 && place.p < 1)) throw std::logic_error("dropout: probability outside [0, 1)");
+  if (place.feature_offset < 0) throw std::logic_error("dropout: negative feature offset");
   if (shape.size() != 2 && shape.size() != 3) throw std::logic_error("dropout: x must be [B, D] or [B, L, D]");
   if (keys.scalar_type() != at::kLong || keys.dim() != 1 || keys.size(0) != shape[0]) {
     throw std::logic_error("dropout: sample_keys_B must be int64 with one key per row of x");
@@ -36,12 +38,17 @@ void check(at::IntArrayRef shape, const Place& place) {
   }
 }
 
-/// kept <=> uniform(key) >= p <=> (key >> 11) >= p * 2^53, compared as integers.
-std::int64_t threshold(double p) { return static_cast<std::int64_t>(std::ceil(p * 0x1.0p53)); }
+/// An element is kept if its 32 bits, as a number, are not below this.
+std::uint32_t threshold(double p) {
+  return static_cast<std::uint32_t>(std::min(std::ceil(p * 0x1.0p32), 0x1.0p32 - 1));
+}
 
-std::vector<std::uint64_t> feature_mixes(std::int64_t offset, std::int64_t width) {
-  std::vector<std::uint64_t> mixes(static_cast<std::size_t>(width));
-  for (std::int64_t d = 0; d < width; ++d) mixes[static_cast<std::size_t>(d)] = mix(static_cast<std::uint64_t>(offset + d));
+/// Two neighbouring features share a key, of which each takes one half: mix(pair) for the pairs in question.
+std::vector<std::uint64_t> pair_mixes(std::int64_t offset, std::int64_t width) {
+  std::vector<std::uint64_t> mixes;
+  for (std::int64_t pair = offset / 2; 2 * pair < offset + width; ++pair) {
+    mixes.push_back(mix(static_cast<std::uint64_t>(pair)));
+  }
   return mixes;
 }
 
@@ -71,20 +78,21 @@ void run_kernel(const at::Tensor& target, const at::Tensor& x, bool accumulate, 
   const std::int64_t rows = x.numel() / width;
   const at::Tensor keys = place.keys.sample_keys_B.contiguous();
   const at::Tensor tokens = place.keys.tokens_B.defined() ? place.keys.tokens_B.contiguous() : at::Tensor();
-  const std::vector<std::uint64_t> mixes = feature_mixes(place.feature_offset, width);
+  const std::vector<std::uint64_t> mixes = pair_mixes(place.feature_offset, width);
   const kernels::DropoutRows description{keys.const_data_ptr<std::int64_t>(),
                                          tokens.defined() ? tokens.const_data_ptr<std::int64_t>() : nullptr,
                                          x.dim() == 3 ? x.size(1) : 1,
                                          mixes.data(),
+                                         place.feature_offset % 2,
                                          static_cast<std::uint64_t>(place.layer),
                                          static_cast<std::uint64_t>(place.site),
-                                         static_cast<std::uint64_t>(threshold(place.p)),
+                                         threshold(place.p),
                                          1 / (1 - place.p)};
   dispatch_kernel_type(x.scalar_type(), [&]<class T>(T) {
     T* const out = target.mutable_data_ptr<T>();
     const T* const in = x.const_data_ptr<T>();
     parallel_rows(rows, width, [&](std::int64_t begin, std::int64_t end) {
-      kernels::dropout(out, in, accumulate, description, begin, end, width);
+      MEDFUSE_KERNEL(dropout, out, in, accumulate, description, begin, end, width);
     });
   });
 }
@@ -149,9 +157,11 @@ at::Tensor dropout_mask(at::IntArrayRef shape, double p, const DropoutKeys& keys
   } else {
     k = extend(k, 0);
   }
-  const std::int64_t width = shape.back();
-  k = mix_tensor(k.unsqueeze(-1) ^ mix_tensor(at::arange(feature_offset, feature_offset + width, options)));
-  return shift_right(k, 11).ge(threshold(p));
+  const std::int64_t first = feature_offset / 2;
+  const std::int64_t end = (feature_offset + shape.back() + 1) / 2;
+  k = mix_tensor(k.unsqueeze(-1) ^ mix_tensor(at::arange(first, end, options)));
+  const at::Tensor draws = at::stack({k.bitwise_and(0xffffffff), shift_right(k, 32)}, -1).flatten(-2);
+  return draws.narrow(-1, feature_offset % 2, shape.back()).ge(static_cast<std::int64_t>(threshold(p)));
 }
 
 at::Tensor dropout(const at::Tensor& x, double p, const DropoutKeys& keys, std::int64_t layer, Site site,

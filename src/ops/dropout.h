@@ -28,8 +28,9 @@ at::Tensor dropout(const at::Tensor& x, double p, const DropoutKeys& keys, std::
 void add_dropout_(const at::Tensor& target, const at::Tensor& x, double p, const DropoutKeys& keys, std::int64_t layer,
                   Site site, std::int64_t feature_offset = 0);
 
-/// The mask by tensor operations, on any device: true where kept. `shape` as x's. An element's key continues its sample's
-/// by (layer, site, token, global feature) as key() of base/random.h does; it is kept if uniform(key) >= p.
+/// The mask by tensor operations, on any device: true where kept. `shape` as x's. With k the sample's key, continued by
+/// (layer, site, token, global feature / 2) as key() of base/random.h does, an even feature takes the lower 32 bits of k
+/// and an odd one the upper; it is kept if they are at least p * 2^32.
 at::Tensor dropout_mask(at::IntArrayRef shape, double p, const DropoutKeys& keys, std::int64_t layer, Site site,
                         std::int64_t feature_offset = 0);
 

@@ -29,7 +29,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
       const T* const in = x.const_data_ptr<T>();
       const T* const w = weight.const_data_ptr<T>();
       parallel_rows(rows, width, [&](std::int64_t begin, std::int64_t end) {
-        kernels::rms_norm(out, scale, in, w, epsilon, begin, end, width);
+        MEDFUSE_KERNEL(rms_norm, out, scale, in, w, epsilon, begin, end, width);
       });
     });
     context->save_for_backward({x, weight, inverse});
@@ -56,7 +56,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
         const T* const w = weight.const_data_ptr<T>();
         const Wide* const scale = inverse.const_data_ptr<Wide>();
         parallel_rows(rows, width, [&](std::int64_t begin, std::int64_t end) {
-          kernels::rms_norm_backward(out, slope, scale, in, w, begin, end, width);
+          MEDFUSE_KERNEL(rms_norm_backward, out, slope, scale, in, w, begin, end, width);
         });
       });
     }

@@ -27,7 +27,7 @@ at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
     const Wide* const c = cos.const_data_ptr<Wide>();
     const Wide* const s = sin.const_data_ptr<Wide>();
     parallel_rows(x.size(0), heads * half * 2, [&](std::int64_t begin, std::int64_t end) {
-      kernels::rotary(out, in, c, s, sign, begin, end, heads, half);
+      MEDFUSE_KERNEL(rotary, out, in, c, s, sign, begin, end, heads, half);
     });
   });
   return y;

@@ -23,7 +23,7 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
       const T* const g = gate.const_data_ptr<T>();
       const T* const u = up.const_data_ptr<T>();
       parallel_rows(gate.numel(), 1, [&](std::int64_t begin, std::int64_t end) {
-        kernels::swiglu(out + begin, g + begin, u + begin, end - begin);
+        MEDFUSE_KERNEL(swiglu, out + begin, g + begin, u + begin, end - begin);
       });
     });
     context->save_for_backward({gate, up});
@@ -44,7 +44,7 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
       const T* const g = gate.const_data_ptr<T>();
       const T* const u = up.const_data_ptr<T>();
       parallel_rows(gate.numel(), 1, [&](std::int64_t begin, std::int64_t end) {
-        kernels::swiglu_backward(dg + begin, du + begin, d + begin, g + begin, u + begin, end - begin);
+        MEDFUSE_KERNEL(swiglu_backward, dg + begin, du + begin, d + begin, g + begin, u + begin, end - begin);
       });
     });
     return {dgate, dup};

@@ -18,9 +18,9 @@ DropoutKeys keys_of(std::initializer_list<std::uint64_t> samples) {
 TEST(Dropout, KernelTensorsAndScalarMixerAgree) {
   const DropoutKeys keys = keys_of({3, 1ull << 63, 12});
   const double p = 0.3;
-  const at::Tensor mask = dropout_mask({3, 5, 37}, p, keys, 11, Site::up, 100);
+  const at::Tensor mask = dropout_mask({3, 5, 37}, p, keys, 11, Site::up, 101);
   for (const at::ScalarType type : {at::kFloat, at::kDouble, at::kBFloat16}) {
-    const at::Tensor out = dropout(at::ones({3, 5, 37}, type), p, keys, 11, Site::up, 100);
+    const at::Tensor out = dropout(at::ones({3, 5, 37}, type), p, keys, 11, Site::up, 101);
     EXPECT_TRUE(out.ne(0).equal(mask)) << type;
     EXPECT_TRUE(out.equal((mask.to(at::kDouble) / (1 - p)).to(type))) << type;
   }
@@ -28,11 +28,24 @@ TEST(Dropout, KernelTensorsAndScalarMixerAgree) {
     for (std::int64_t t = 0; t < 5; ++t) {
       for (std::int64_t d = 0; d < 37; ++d) {
         std::uint64_t k = static_cast<std::uint64_t>(keys.sample_keys_B[b].item<std::int64_t>());
-        for (const std::int64_t c : {std::int64_t{11}, static_cast<std::int64_t>(Site::up), t, 100 + d}) {
+        const std::int64_t feature = 101 + d;
+        for (const std::int64_t c : {std::int64_t{11}, static_cast<std::int64_t>(Site::up), t, feature / 2}) {
           k = mix(k ^ mix(static_cast<std::uint64_t>(c)));
         }
-        ASSERT_EQ(mask[b][t][d].item<bool>(), uniform(k) >= p) << b << " " << t << " " << d;
+        const std::uint64_t draw = feature % 2 == 0 ? k & 0xffffffff : k >> 32;
+        ASSERT_EQ(mask[b][t][d].item<bool>(), static_cast<double>(draw) >= p * 0x1.0p32) << b << " " << t << " " << d;
       }
+    }
+  }
+}
+
+TEST(Dropout, WideRowsAndOddOffsetsAgree) {
+  // Wider than the kernel's chunk, at both parities of the first feature.
+  for (const std::int64_t width : {511, 512, 513, 1537}) {
+    for (const std::int64_t offset : {0, 7}) {
+      const DropoutKeys keys = keys_of({1, 2});
+      const at::Tensor out = dropout(at::ones({2, width}), 0.5, keys, 1, Site::down, offset);
+      EXPECT_TRUE(out.ne(0).equal(dropout_mask({2, width}, 0.5, keys, 1, Site::down, offset))) << width << " " << offset;
     }
   }
 }
