@@ -39,6 +39,7 @@ LlamaModel::LlamaModel(const TextOptions& options, const weights::LlamaConfig& c
   embedding_VD_ = embedding->register_buffer(
       "weight", source("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}));
   register_module("embed_tokens", embedding);
+  frozen_ = static_cast<std::size_t>(adapted.empty() ? count - 1 : std::min(*adapted.begin(), count - 1));
   torch::nn::ModuleList list;
   const LlamaBuild build{config, options.lora, seed, source};
   for (std::int64_t layer = 0; layer < count; ++layer) {
@@ -90,19 +91,38 @@ LlamaSequence LlamaModel::pack(const at::Tensor& tokens_BL, const std::vector<st
   return sequence;
 }
 
-at::Tensor LlamaModel::embed(const LlamaSequence& sequence) const {
-  return embedding_VD_.index_select(0, sequence.tokens_T);
+at::Tensor LlamaModel::frozen_states(const LlamaSequence& sequence) {
+  // No adapter, nothing to learn and no dropout down here.
+  const torch::NoGradGuard no_grad;
+  const auto run = [&](const LlamaSequence& part) {
+    at::Tensor hidden_TD = embedding_VD_.index_select(0, part.tokens_T);
+    for (std::size_t i = 0; i < frozen_; ++i) hidden_TD = blocks_[i]->forward(hidden_TD, part);
+    return hidden_TD;
+  };
+  if (!cache_.enabled() || frozen_ == 0) return run(sequence);
+  // Each sample alone: rounding then depends on its tokens only, and a result never on what the cache holds.
+  std::vector<at::Tensor> states;
+  for (const at::Tensor& tokens_L : sequence.tokens_T.to(at::kCPU).split_with_sizes(sequence.lengths)) {
+    const std::string key = FrozenCache::key_of(tokens_L);
+    at::Tensor state_LD = cache_.find(key);
+    if (!state_LD.defined()) {
+      state_LD = run(pack(tokens_L.unsqueeze(0), {tokens_L.size(0)}, {}));
+      cache_.add(key, state_LD);
+    }
+    states.push_back(state_LD.to(embedding_VD_.device()));
+  }
+  return at::cat(states, 0);
 }
 
 at::Tensor LlamaModel::forward(const LlamaSequence& sequence) {
-  at::Tensor hidden_TD = embed(sequence);
-  for (const auto& block : blocks_) hidden_TD = block->forward(hidden_TD, sequence);
+  at::Tensor hidden_TD = frozen_states(sequence);
+  for (std::size_t i = frozen_; i < blocks_.size(); ++i) hidden_TD = blocks_[i]->forward(hidden_TD, sequence);
   return norm_->forward(hidden_TD);
 }
 
 at::Tensor LlamaModel::forward_last(const LlamaSequence& sequence) {
-  at::Tensor hidden_TD = embed(sequence);
-  for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) hidden_TD = blocks_[i]->forward(hidden_TD, sequence);
+  at::Tensor hidden_TD = frozen_states(sequence);
+  for (std::size_t i = frozen_; i + 1 < blocks_.size(); ++i) hidden_TD = blocks_[i]->forward(hidden_TD, sequence);
   return norm_->forward(blocks_.back()->forward_last(hidden_TD, sequence));
 }
 

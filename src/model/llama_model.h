@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "src/model/frozen_cache.h"
 #include "src/model/llama_block.h"
 #include "src/model/llama_rope.h"
 #include "src/model/llama_sequence.h"
@@ -27,16 +28,20 @@ class LlamaModel : public torch::nn::Module {
   at::Tensor forward(const LlamaSequence& sequence);       ///< final-norm hidden states of all rows, [T, D]
   at::Tensor forward_last(const LlamaSequence& sequence);  ///< of each sample's last row, [B, D]
 
+  FrozenCache& cache() { return cache_; }
   std::int64_t layers() const { return static_cast<std::int64_t>(blocks_.size()); }
 
  private:
-  at::Tensor embed(const LlamaSequence& sequence) const;
+  /// States [T, D] before block frozen_, from the cache where it is enabled.
+  at::Tensor frozen_states(const LlamaSequence& sequence);
 
   std::int64_t vocabulary_;
   at::Tensor embedding_VD_;
   std::vector<std::shared_ptr<LlamaBlock>> blocks_;
   std::shared_ptr<LlamaNorm> norm_;
   RopeTable rope_;
+  std::size_t frozen_;  // number of blocks below the lowest adapter; the last block never counts
+  FrozenCache cache_;
 };
 
 }  // namespace medfuse::model

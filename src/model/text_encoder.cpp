@@ -88,6 +88,10 @@ at::Tensor TextEncoder::embed(const at::Tensor& tokens_BL, const at::Tensor& len
   return model_->forward_last(model_->pack(tokens_BL, host_lengths(tokens_BL, lengths_B), keys));
 }
 
+void TextEncoder::cache_frozen_states(std::int64_t bytes) { model_->cache().resize(bytes); }
+
+std::int64_t TextEncoder::cached_bytes() const { return model_->cache().bytes(); }
+
 std::int64_t TextEncoder::width() const { return config_.hidden_size; }
 
 std::int64_t TextEncoder::layers() const { return model_->layers(); }

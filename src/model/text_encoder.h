@@ -37,6 +37,13 @@ class TextEncoder : public torch::nn::Module {
   /// Throws std::logic_error for shapes or lengths that do not fit, Error(data) for a token outside the vocabulary.
   at::Tensor embed(const at::Tensor& tokens_BL, const at::Tensor& lengths_B, const ops::DropoutKeys& keys = {});
 
+  /// Keeps the states below the lowest adapter, which training never changes, in up to `bytes` of memory (about
+  /// D * size of the type for each token of each different text), so that a text seen again starts there. Texts go through
+  /// these blocks one at a time from then on: a result depends on the cache being on, to rounding, but never on what it
+  /// holds. 0 switches it off, as at first. Without blocks below the lowest adapter it does nothing.
+  void cache_frozen_states(std::int64_t bytes);
+  std::int64_t cached_bytes() const;
+
   std::int64_t width() const;  ///< D
   const weights::LlamaConfig& config() const { return config_; }
   /// Number of blocks used, <= config().num_hidden_layers.

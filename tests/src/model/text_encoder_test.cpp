@@ -210,6 +210,45 @@ TEST_F(TextEncoderTest, LearnsTheChosenAdaptersOnlyAndKeepsNoGraphBelowThem) {
   EXPECT_EQ(norms, 2u);
 }
 
+TEST_F(TextEncoderTest, CacheOfFrozenStatesNeverShowsInAResult) {
+  TextOptions options = tiny_options(4);
+  options.lora.layers = "last:1";
+  options.lora.dropout = 0.3;
+  const auto plain = TextEncoder::load(options, at::kFloat, 1);
+  stir(*plain);
+  const auto cached = TextEncoder::load(options, at::kFloat, 1);
+  stir(*cached);
+  const ops::DropoutKeys keys = sample_keys(3);
+  const auto run = [&](TextEncoder& encoder) {
+    const at::Tensor value = encoder.embed(tokens_BL_, lengths_B_, keys);
+    std::vector<at::Tensor> all = torch::autograd::grad({value.square().sum()}, encoder.parameters());
+    all.push_back(value.detach());
+    return all;
+  };
+  const auto expected = run(*plain);
+  const auto expect_equal_bits = [](const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(a[i].equal(b[i])) << i;
+  };
+  cached->cache_frozen_states(1 << 20);
+  const auto first = run(*cached);
+  EXPECT_GE(cached->cached_bytes(), (60 + 17 + 1) * 64 * 4);
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    EXPECT_LE(worst(first[i], expected[i]), 1e-4 * (1 + expected[i].abs().max().item<double>()));
+  }
+  expect_equal_bits(run(*cached), first);
+  EXPECT_LE(cached->cached_bytes(), 1 << 20);
+  cached->cache_frozen_states(6000);  // room for the shorter texts only
+  expect_equal_bits(run(*cached), first);
+  expect_equal_bits(run(*cached), first);
+  EXPECT_LE(cached->cached_bytes(), 6000);
+  EXPECT_GT(cached->cached_bytes(), 0);
+  // Another text with the same beginning is another text.
+  const at::Tensor other_BL = at::cat({tokens_BL_.slice(1, 0, 16), tokens_BL_.slice(1, 16) * 0 + 5}, 1);
+  EXPECT_LE(worst(cached->embed(other_BL, lengths_B_), plain->embed(other_BL, lengths_B_)), 1e-4);
+  cached->cache_frozen_states(0);
+  expect_equal_bits(run(*cached), expected);
+}
+
 TEST_F(TextEncoderTest, FrozenWeightsOfTheRightTypeStayInTheMapping) {
   const auto encoder = TextEncoder::load(tiny_options(4), at::kFloat, 1);
   const weights::Safetensors file = weights::Safetensors::open(fixtures + "tiny");
