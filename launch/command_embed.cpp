@@ -35,11 +35,12 @@ class EmbedCommand : public Command {
     options.add_argument("output", &output_, "HDF5 file to write: dataset 'embedding' float32 [rows, width]");
     options.add_argument("text.model", &selection_.model, "where the run's base weights lie now, if they have moved");
     options.add_argument("device", &selection_.device, "auto, cpu or cuda");
-    options.add("max_tokens", &max_tokens_, "longer lines are cut there");
+    options.add("max_tokens", &max_tokens_, "longer lines are cut there; default with --run: as its data was");
     options.add("micro_batch", &micro_batch_, "samples per forward pass on a rank");
   }
 
-  int run(const OptionTable&, cluster::Process& process) override {
+  int run(const OptionTable& options, cluster::Process& process) override {
+    max_tokens_given_ = options.given("max_tokens");
     cluster::together(process, [&] {
       require(output_, "output", "the HDF5 file to write");
       if (model_folder_.empty() == selection_.run.empty()) usage_error("give either --model or --run");
@@ -51,10 +52,10 @@ class EmbedCommand : public Command {
     std::shared_ptr<model::TextEncoder> encoder;
     JobRanks job(process, selection_.device, 600);
     cluster::together(process, [&] {
-      model::TextOptions options;
-      options.model = model_folder_;
-      options.lora.rank = 0;
-      encoder = model::TextEncoder::load(options, torch::kFloat32, 0);
+      model::TextOptions text;
+      text.model = model_folder_;
+      text.lora.rank = 0;
+      encoder = model::TextEncoder::load(text, torch::kFloat32, 0);
       encoder->to(job.device());
     });
     embed_lines(process, model_folder_, *encoder, job);
@@ -65,6 +66,10 @@ class EmbedCommand : public Command {
   int embed_run(cluster::Process& process) {
     OpenRun open = open_run(process, selection_);
     if (!input_.empty()) {
+      cluster::together(process, [&] {
+        train::check_tokenizer(open.trained, open.data, open.options.text.model, open.model->text->config().vocab_size);
+      });
+      if (!max_tokens_given_) max_tokens_ = open.trained.max_tokens;
       embed_lines(process, open.options.text.model, *open.model->text, *open.job);
       return 0;
     }
@@ -110,6 +115,7 @@ class EmbedCommand : public Command {
   RunSelection selection_;
   std::string model_folder_, input_, output_;
   std::int64_t max_tokens_ = 512;
+  bool max_tokens_given_ = false;
   std::int64_t micro_batch_ = 16;
 };
 

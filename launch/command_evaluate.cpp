@@ -38,7 +38,6 @@ class EvaluateCommand : public Command {
     options.add_argument("text.model", &selection_.model, "where the base weights lie now, if they have moved");
     options.add_argument("device", &selection_.device, "auto, cpu or cuda");
     options.add("micro_batch", &micro_batch_, "samples per forward pass on a rank");
-    options.add("text_head", &text_head_, "score the text encoder's own head of the encoder stage, not the fusion");
   }
 
   int run(const OptionTable&, cluster::Process& process) override {
@@ -49,16 +48,24 @@ class EvaluateCommand : public Command {
       if (micro_batch_ < 1) usage_error("--micro_batch {} must be at least 1", micro_batch_);
     });
     OpenRun open = open_run(process, selection_);
-    const auto validation_rows = open.reader->indices(data::Split::validation);
+    // Thresholds always come from the validation split of the run's own data, also for the scores of other data.
+    std::unique_ptr<data::PackedReader> own;
+    cluster::together(process, [&] {
+      if (!selection_.data.empty()) own = std::make_unique<data::PackedReader>(open.options.data);
+    });
+    const data::PackedReader& validation_data = own ? *own : *open.reader;
+    const auto validation_rows = validation_data.indices(data::Split::validation);
     const auto rows = open.reader->indices(split);
     cluster::together(process, [&] {
       if (!open.reader->info().has_labels) data_error("{}: holds no labels to score against", open.data);
-      if (validation_rows.empty()) data_error("{}: its validation split is empty, thresholds need it", open.data);
+      if (validation_rows.empty()) {
+        data_error("{}: its validation split is empty, and thresholds need it", open.options.data);
+      }
       if (rows.empty()) data_error("{}: its {} split is empty", open.data, split_);
     });
-    const evaluate::InferenceOptions options{micro_batch_, open.loaded.fused && !text_head_};
+    const evaluate::InferenceOptions options{micro_batch_, open.loaded.fused()};
     cluster::Communicator& host = open.job->ranks().host;
-    const auto validation = evaluate::predict(*open.model, *open.reader, validation_rows, host, options);
+    const auto validation = evaluate::predict(*open.model, validation_data, validation_rows, host, options);
     const auto predictions = evaluate::predict(*open.model, *open.reader, rows, host, options);
     if (process.rank() == 0) write(open, validation, predictions);
     return 0;
@@ -69,16 +76,16 @@ class EvaluateCommand : public Command {
     evaluate::Evaluation evaluation;
     evaluation.split = split_;
     evaluation.data = open.data;
-    evaluation.stage = open.loaded.stage;
+    evaluation.stage = open.loaded.stages.empty() ? "" : open.loaded.stages.back();
     evaluation.step = open.loaded.step;
     evaluation.samples = std::ssize(predictions.admissions);
     evaluation.patients = std::ssize(std::set<std::int64_t>(predictions.patients.begin(), predictions.patients.end()));
     evaluation.scores = evaluate::score(predictions, evaluate::choose_thresholds(validation));
     evaluate::add_bootstrap_intervals(evaluation.scores, predictions, open.options.seed);
 
-    // The fusion's scores on the run's own test split are the run's result; others stand beside it.
-    std::string suffix = text_head_ ? ".text_head" : "";
-    if (split_ != "test") suffix += "." + split_;
+    // The scores on the run's own test split are the run's result; others stand beside it.
+    std::string suffix = split_ == "test" ? "" : "." + split_;
+    if (!selection_.data.empty()) suffix += "." + fs::weakly_canonical(open.data).filename().string();
     const fs::path folder = selection_.run;
     evaluate::write_evaluation(folder / ("evaluation" + suffix + ".json"), evaluation);
     evaluate::ReportOptions report;
@@ -93,7 +100,6 @@ class EvaluateCommand : public Command {
   RunSelection selection_;
   std::string split_ = "test";
   std::int64_t micro_batch_ = 16;
-  bool text_head_ = false;
 };
 
 }  // namespace

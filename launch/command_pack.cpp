@@ -89,6 +89,14 @@ class PackCommand : public Command {
     auto pack = data::options_like(data::read_index(index).info);
     if (options.given("bad_rows")) pack.bad_rows = settings_.pack.bad_rows;
     if (options.given("shard_samples")) pack.shard_samples = settings_.pack.shard_samples;
+    for (const auto& row : data::table_options()) {
+      if (options.given(row.option)) pack.tables.*row.member = settings_.pack.tables.*row.member;
+    }
+    for (const char* fixed : {"diseases", "text.sections", "text.note_categories", "text.abnormal_labs", "text.max_tokens",
+                              "labs.value", "labs.window_hours", "labs.count", "labs.items", "labs.abnormal_flags",
+                              "split.train", "split.validation", "split.seed", "split.file"}) {
+      if (options.given(fixed)) usage_error("{} cannot be given with --like: the run decides it", fixed);
+    }
     return pack;
   }
 

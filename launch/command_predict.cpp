@@ -38,7 +38,8 @@ class PredictCommand : public Command {
     std::vector<std::int64_t> rows(static_cast<std::size_t>(open.reader->size()));
     std::iota(rows.begin(), rows.end(), 0);
     auto predictions = evaluate::predict(*open.model, *open.reader, rows, open.job->ranks().host,
-                                         {micro_batch_, open.loaded.fused});
+                                         {micro_batch_, open.loaded.fused()});
+    predictions.diseases = open.trained.diseases;  // the data may know none
     cluster::together(process, [&] {
       if (process.rank() == 0) evaluate::write_predictions(output_, predictions);
     });

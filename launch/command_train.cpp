@@ -31,7 +31,11 @@ class Witness {
 
   train::Observer observer() {
     train::Observer observer;
-    observer.begun = [this](const std::string& stage, std::int64_t step) { cut_back(stage, step); };
+    observer.begun = [this](const std::string& stage, std::int64_t step, std::int64_t steps) {
+      if (!log_) cut_back(stage, step);
+      progress_.finish();
+      progress_.begin(stage, step, steps);
+    };
     observer.stepped = [this](const train::StepRecord& record) { step(record); };
     observer.message = [this](const std::string& line) { progress_.message(line); };
     return observer;
@@ -44,11 +48,6 @@ class Witness {
   }
 
   void step(const train::StepRecord& record) {
-    if (record.stage != stage_) {
-      progress_.finish();
-      progress_.begin(record.stage, record.step - 1, record.steps);
-      stage_ = record.stage;
-    }
     progress_.update(record.step, record.loss, static_cast<std::int64_t>(record.samples),
                      static_cast<std::int64_t>(record.tokens));
     if (record.step == record.steps) progress_.finish();
@@ -68,7 +67,6 @@ class Witness {
 
   fs::path metrics_path_;
   std::vector<std::string> stages_;
-  std::string stage_;
   train::Progress progress_;
   std::optional<train::MetricsLog> log_;
 };
@@ -101,15 +99,17 @@ class TrainCommand : public Command {
       if (!reader->info().has_labels) data_error("data.path {}: holds no labels to train on", options_.data);
       const auto vocabulary = weights::read_llama_config(options_.text.model).vocab_size;
       train::check_tokenizer(reader->info(), options_.data, options_.text.model, vocabulary);
-      folder.emplace(run_, process.rank() == 0);
-      folder->adopt(options.resolved(), read_file(fs::path(options_.data) / "index.json"),
-                    train::weights_identity(options_.text.model));
+      if (reader->info().labs.empty()) data_error("data.path {}: holds no lab columns; pack it with labs", options_.data);
+      check_samples(*reader, process.size());
     });
+    // The settings are written down once a model could be made of them.
     std::unique_ptr<model::MedfuseModel> model;
     cluster::together(process, [&] {
-      check_samples(*reader, process.size());
+      folder.emplace(run_, process.rank() == 0);
       model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()));
       model->to(job.device());
+      folder->adopt(options.resolved(), read_file(fs::path(options_.data) / "index.json"),
+                    train::weights_identity(options_.text.model));
     });
     std::optional<Witness> witness;
     if (process.rank() == 0) witness.emplace(*folder, options_);

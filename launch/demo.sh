@@ -21,7 +21,7 @@ step "install" launch/install.sh
 step "build" launch/build.sh
 step "weights" launch/weights.sh
 packed=$run/packed
-if [ -f "$packed/index.json" ]; then
+if [ "$packed/index.json" -nt configs/demo.cfg ]; then
   printf '\n== pack: %s is there\n' "$packed"
 else
   step "pack ($ranks ranks)" launch/mpirun.sh $ranks pack --config configs/demo.cfg \

@@ -10,22 +10,23 @@ deps=${MEDFUSE_DEPS:-$PWD/.deps}
 say() { printf 'install: %s\n' "$*"; }
 die() { printf 'install: error: %s\n' "$*" >&2; exit 2; }
 
-packages=(g++ cmake ninja-build ccache python3-venv libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools
-          libboost-program-options-dev libgtest-dev libgmock-dev libbenchmark-dev nlohmann-json3-dev libspdlog-dev
+packages=(g++ cmake ninja-build ccache pkg-config python3-venv libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools
+          libboost-program-options-dev libgtest-dev libgmock-dev nlohmann-json3-dev
           libfmt-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcsv-dev zlib1g-dev gnuplot-nox)
 
 # One row a need: what a person calls it, and a test that it is there. Used where apt-get is not.
 needs=(
   "a C++20 compiler (g++ 12 or newer)|command -v g++ && [ \"\$(g++ -dumpversion | cut -d. -f1)\" -ge 12 ]"
-  "cmake 3.25 or newer|command -v cmake"
+  "cmake 3.25 or newer|printf 'cmake_minimum_required(VERSION 3.25)' >/tmp/medfuse-cmake-$$.cmake && cmake -P /tmp/medfuse-cmake-$$.cmake; r=\$?; rm -f /tmp/medfuse-cmake-$$.cmake; [ \$r = 0 ]"
   "ninja|command -v ninja"
-  "python3 3.10 or newer with venv|python3 -c 'import venv, sys; assert sys.version_info >= (3, 10)'"
-  "Open MPI (module openmpi)|command -v mpirun && command -v mpicxx"
+  "pkg-config|command -v pkg-config"
+  "python3 3.10 or newer with venv|python3 -c 'import venv, ensurepip, sys; assert sys.version_info >= (3, 10)'"
+  "Open MPI (module openmpi)|mpirun --version | grep -q 'Open MPI' && command -v mpicc"
   "HDF5, serial (module hdf5)|has_header hdf5.h H5public.h"
   "Boost.Program_options (module boost)|has_header boost/program_options.hpp"
-  "GoogleTest|has_header gtest/gtest.h"
+  "GoogleTest and GoogleMock|has_header gtest/gtest.h gmock/gmock.h"
   "nlohmann-json|has_header nlohmann/json.hpp"
-  "spdlog and fmt|has_header spdlog/spdlog.h && has_header fmt/core.h"
+  "fmt|has_header fmt/core.h"
   "PCRE2|has_header pcre2.h"
   "utf8proc|has_header utf8proc.h"
   "xxHash|has_header xxhash.h"

@@ -36,14 +36,14 @@ std::vector<std::unique_ptr<Command>> all_commands() {
 std::string overview(const std::vector<std::unique_ptr<Command>>& commands) {
   std::string text =
       "medfuse: distributed training on multimodal electronic health records\n\n"
-      "usage: medfuse COMMAND [--config FILE] [OPTIONS]      (alone, or under mpirun or srun)\n\n";
+      "usage: medfuse COMMAND [OPTIONS]      (alone, or under mpirun or srun)\n\n";
   for (const auto& command : commands) text += fmt::format("  {:<12}{}\n", command->name(), command->summary());
   return text + "\n`medfuse COMMAND --help` lists the command's options.\n";
 }
 
 bool asks_for_help(const std::vector<std::string>& arguments) {
   for (const auto& argument : arguments) {
-    if (argument == "--help" || argument == "-h" || argument == "help") return true;
+    if (argument == "--help" || argument == "-h") return true;
   }
   return false;
 }
@@ -88,8 +88,13 @@ int run(const std::vector<std::string>& words) {
     return static_cast<int>(error.code());
   }
 
-  cluster::Process process;
-  return cluster::run_job(process, [&] { return command->run(options, process); });
+  try {
+    cluster::Process process;
+    return cluster::run_job(process, [&] { return command->run(options, process); });
+  } catch (const Error& error) {  // MPI did not start
+    std::fputs(fmt::format("medfuse: {}\n", error.what()).c_str(), stderr);
+    return static_cast<int>(error.code());
+  }
 }
 
 }  // namespace

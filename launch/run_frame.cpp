@@ -31,15 +31,15 @@ OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
     if (!selection.model.empty()) open.options.text.model = selection.model;
     open.data = selection.data.empty() ? open.options.data : selection.data;
     const fs::path index = fs::path(selection.run) / "data.json";
-    const auto trained = data::read_index(index).info;
+    open.trained = data::read_index(index).info;
     open.reader = std::make_unique<data::PackedReader>(open.data);
-    train::check_same_inputs(open.reader->info(), trained, open.data);
+    train::check_same_inputs(open.reader->info(), open.trained, open.data);
     const fs::path identity = fs::path(selection.run) / "identity.json";
     if (train::weights_identity(open.options.text.model) != read_file(identity)) {
       data_error("text.model {}: not the weights that the run {} was trained with; give theirs with --text.model",
                  open.options.text.model, selection.run);
     }
-    open.model = std::make_unique<model::MedfuseModel>(train::model_options(open.options, trained));
+    open.model = std::make_unique<model::MedfuseModel>(train::model_options(open.options, open.trained));
     open.model->to(open.job->device());
     open.model->eval();
   });

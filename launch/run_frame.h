@@ -38,6 +38,7 @@ struct RunSelection {
 /// A run opened for evaluation: its options, the data to work on and the trained model.
 struct OpenRun {
   train::TrainOptions options;
+  data::PackedInfo trained;  ///< what the run was trained on
   std::string data;
   std::unique_ptr<data::PackedReader> reader;
   std::unique_ptr<JobRanks> job;

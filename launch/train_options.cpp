@@ -19,8 +19,8 @@ void between(const std::string& key, double value, double low, double high) {
   if (!(value >= low && value <= high)) usage_error("{} = {} must lie between {} and {}", key, value, low, high);
 }
 
-void at_least(const std::string& key, std::int64_t value, std::int64_t low) {
-  if (value < low) usage_error("{} = {} must be at least {}", key, value, low);
+void between(const std::string& key, std::int64_t value, std::int64_t low, std::int64_t high) {
+  if (value < low || value > high) usage_error("{} = {} must lie between {} and {}", key, value, low, high);
 }
 
 void check_length(const std::string& stage, const train::LengthOptions& length) {
@@ -124,22 +124,22 @@ void check(const train::TrainOptions& o) {
   one_of("precision", o.precision, {"f32", "bf16", "f64"});
   one_of("device", o.device, {"auto", "cpu", "cuda"});
   one_of("fusion.views", o.fusion.views, {"both", "text", "labs"});
-  at_least("batch", o.batch, 1);
-  at_least("micro_batch", o.micro_batch, 1);
-  at_least("text.layers", o.text.layers, 0);
-  at_least("text.lora_rank", o.text.lora.rank, 0);
-  at_least("labs.width", o.labs.width, 4);
-  at_least("labs.encoder_layers", o.labs.encoder_layers, 1);
-  at_least("labs.decoder_layers", o.labs.decoder_layers, 1);
-  at_least("labs.heads", o.labs.heads, 1);
-  at_least("fusion.tokens", o.fusion.tokens, 4);
-  at_least("fusion.width", o.fusion.width, 4);
-  at_least("fusion.heads", o.fusion.heads, 1);
-  at_least("fusion.kronecker", o.fusion.kronecker, 2);
-  at_least("fusion.estimator_width", o.fusion.estimator_width, 1);
-  at_least("encoders.lab_batch", o.encoders.lab_batch, 0);
-  at_least("checkpoint.every", o.checkpoint_every, 0);
-  at_least("checkpoint.keep", o.checkpoint_keep, 1);
+  between("batch", o.batch, std::int64_t{1}, std::int64_t{1048576});
+  between("micro_batch", o.micro_batch, std::int64_t{1}, std::int64_t{1048576});
+  between("text.layers", o.text.layers, std::int64_t{0}, std::int64_t{1000});
+  between("text.lora_rank", o.text.lora.rank, std::int64_t{0}, std::int64_t{4096});
+  between("labs.width", o.labs.width, std::int64_t{4}, std::int64_t{16384});
+  between("labs.encoder_layers", o.labs.encoder_layers, std::int64_t{1}, std::int64_t{256});
+  between("labs.decoder_layers", o.labs.decoder_layers, std::int64_t{1}, std::int64_t{256});
+  between("labs.heads", o.labs.heads, std::int64_t{1}, std::int64_t{1024});
+  between("fusion.tokens", o.fusion.tokens, std::int64_t{4}, std::int64_t{256});
+  between("fusion.width", o.fusion.width, std::int64_t{4}, std::int64_t{16384});
+  between("fusion.heads", o.fusion.heads, std::int64_t{1}, std::int64_t{1024});
+  between("fusion.kronecker", o.fusion.kronecker, std::int64_t{2}, std::int64_t{256});
+  between("fusion.estimator_width", o.fusion.estimator_width, std::int64_t{1}, std::int64_t{65536});
+  between("encoders.lab_batch", o.encoders.lab_batch, std::int64_t{0}, std::int64_t{1048576});
+  between("checkpoint.every", o.checkpoint_every, std::int64_t{0}, std::int64_t{1000000000000});
+  between("checkpoint.keep", o.checkpoint_keep, std::int64_t{1}, std::int64_t{1000000});
   if (o.labs.width % o.labs.heads != 0) {
     usage_error("labs.width = {} is not a multiple of labs.heads = {}", o.labs.width, o.labs.heads);
   }

@@ -1,6 +1,6 @@
 #include "src/train/encoders_stage.h"
 
-#include <algorithm>
+#include <cmath>
 
 #include "base/random.h"
 #include "src/train/batch.h"
@@ -99,7 +99,9 @@ void EncodersStage::lab_step(std::int64_t step, StepReport& report) {
     loss.backward();
     loss_share += loss.item<double>();
   }
-  report.gradient_norm = std::max(report.gradient_norm, lab_updater_.update(step));
+  const double norm = lab_updater_.update(step);
+  // The larger of the two norms; one that is not finite must not get lost in a comparison.
+  if (!std::isfinite(norm) || norm > report.gradient_norm) report.gradient_norm = norm;
   report.loss_share += loss_share;
   report.other_shares.emplace_back("lab_loss", loss_share);
 }

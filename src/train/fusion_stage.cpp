@@ -17,7 +17,9 @@ std::vector<ParameterGroup> parameter_groups(const TrainOptions& options, const 
     groups.push_back(group(model.trainable({"text."}), options.weight_decay, options.learning_rate * base));
   }
   if (model.fusion->uses_labs()) {
-    groups.push_back(group(model.trainable({"labs."}), options.weight_decay, options.encoders.lab_learning_rate * base));
+    // The decoder has no part in this stage.
+    groups.push_back(group(model.trainable({"labs.embedding", "labs.cls_token", "labs.encoder"}), options.weight_decay,
+                           options.encoders.lab_learning_rate * base));
   }
   return groups;
 }
@@ -95,8 +97,14 @@ FusionStage::Information FusionStage::information(const at::Tensor& specific_BF,
   const auto moments = model::club_moments(shared, options_.batch, global_sum);
   const at::Tensor bound =
       model_.estimator->upper_bound_sum(specific, shared, moments) / static_cast<double>(options_.batch);
-  const auto gradients = torch::autograd::grad({options_.fusion.mutual_information * bound}, {specific, shared});
-  result.loss_share = bound.item<double>();
+  result.bound_share = bound.item<double>();
+  // There is no less than no information: a negative estimate says that the estimator is behind, and following it down
+  // would only teach the model to fool it. It costs nothing then, and has no gradient. The backward pass holds
+  // collectives, so all ranks take it either way.
+  const double weight =
+      sum_over_ranks(ranks_.host, {result.bound_share})[0] > 0 ? options_.fusion.mutual_information : 0.0;
+  const auto gradients = torch::autograd::grad({weight * bound}, {specific, shared});
+  result.loss_share = weight * result.bound_share;
   result.specific_gradient_BF = gradients[0];
   result.shared_gradient_BG = gradients[1];
   return result;
@@ -152,10 +160,10 @@ StepReport FusionStage::step(std::int64_t step) {
   }
   report.gradient_norm = updater_.update(step);
   report.learning_rate = updater_.learning_rate(step);
-  report.loss_share = prediction_share + options_.fusion.mutual_information * mutual.loss_share;
+  report.loss_share = prediction_share + mutual.loss_share;
   report.other_shares.emplace_back("prediction_loss", prediction_share);
   if (with_information) {
-    report.other_shares.emplace_back("mutual_information", mutual.loss_share);
+    report.other_shares.emplace_back("mutual_information", mutual.bound_share);
     report.other_shares.emplace_back("estimator_likelihood", mutual.likelihood_share);
   }
   return report;

@@ -40,7 +40,8 @@ class FusionStage : public Stage {
   struct Information {
     at::Tensor specific_gradient_BF;
     at::Tensor shared_gradient_BG;
-    double loss_share = 0;       ///< of the vCLUB bound
+    double bound_share = 0;      ///< of the vCLUB estimate, in nats
+    double loss_share = 0;       ///< of the loss it makes: weight * max(0, estimate)
     double likelihood_share = 0; ///< of the estimator's mean log-likelihood
   };
 

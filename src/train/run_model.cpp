@@ -45,39 +45,53 @@ void check_tokenizer(const data::PackedInfo& info, const std::string& data, cons
 }
 
 void check_same_inputs(const data::PackedInfo& info, const data::PackedInfo& trained, const std::string& data) {
-  const std::string remedy = "; pack it with `medfuse pack --like RUN`";
-  if (info.tokenizer_fingerprint != trained.tokenizer_fingerprint) {
-    data_error("{}: was packed with another tokenizer than the run was trained with{}", data, remedy);
-  }
+  const auto refuse = [&](const std::string& what) {
+    data_error("{}: {} than the run was trained with; pack it with `medfuse pack --like RUN`", data, what);
+  };
+  if (info.tokenizer_fingerprint != trained.tokenizer_fingerprint) refuse("was packed with another tokenizer");
   if (info.labs.size() != trained.labs.size()) {
-    data_error("{}: has {} lab columns, the run was trained with {}{}", data, info.labs.size(), trained.labs.size(), remedy);
+    refuse(fmt::format("has {} lab columns, other", info.labs.size()));
   }
   for (std::size_t i = 0; i < info.labs.size(); ++i) {
     const auto& mine = info.labs[i];
     const auto& theirs = trained.labs[i];
     if (mine.item != theirs.item || mine.low != theirs.low || mine.high != theirs.high) {
-      data_error("{}: lab column {} ({}) is another item or scaled otherwise than in the run{}", data, i, mine.name, remedy);
+      refuse(fmt::format("lab column {} ({}) is another item or scaled otherwise", i, mine.name));
     }
   }
-  if (info.has_labels && info.diseases != trained.diseases) {
-    data_error("{}: names other diseases than the run was trained on{}", data, remedy);
+  // Sections that the run did not see may name the diseases outright.
+  if (info.sections != trained.sections || info.categories != trained.categories) refuse("holds other note sections");
+  if (info.abnormal_labs != trained.abnormal_labs) refuse("treats abnormal labs in the text otherwise");
+  if (info.lab_value != trained.lab_value || info.window_hours != trained.window_hours) {
+    refuse("takes lab values of another kind or time window");
   }
+  if (info.max_tokens > trained.max_tokens) refuse("holds longer texts");
+  if (info.has_labels && info.diseases != trained.diseases) refuse("names other diseases");
 }
 
 std::string weights_identity(const fs::path& model_folder) {
+  // Fine-tunes of one base differ in values only, and rarely in all tensors: samples from all over each file tell them
+  // apart without reading it whole on every rank.
+  constexpr std::uintmax_t samples = 256;
+  constexpr std::size_t sample_bytes = 16 << 10;
   nlohmann::json files = nlohmann::json::object();
   std::error_code error;
+  std::string sample(sample_bytes, '\0');
   for (const auto& entry : fs::directory_iterator(model_folder, error)) {
     if (entry.path().extension() != ".safetensors") continue;
-    // A safetensors file begins with the length of its header and the header: names, types, shapes, offsets.
+    const std::uintmax_t bytes = fs::file_size(entry.path());
     std::ifstream in(entry.path(), std::ios::binary);
-    std::string head(1 << 20, '\0');
-    in.read(head.data(), static_cast<std::streamsize>(head.size()));
-    head.resize(static_cast<std::size_t>(std::max<std::streamsize>(0, in.gcount())));
-    files[entry.path().filename().string()] = {{"bytes", fs::file_size(entry.path())},
-                                               {"first_mib_xxh64", fmt::format("{:016x}", XXH64(head.data(), head.size(), 0))}};
+    std::uint64_t hash = 0;
+    for (std::uintmax_t i = 0; i < samples; ++i) {
+      in.clear();
+      in.seekg(static_cast<std::streamoff>(bytes / samples * i));
+      in.read(sample.data(), static_cast<std::streamsize>(sample_bytes));
+      hash = XXH64(sample.data(), static_cast<std::size_t>(std::max<std::streamsize>(0, in.gcount())), hash);
+    }
+    files[entry.path().filename().string()] = {{"bytes", bytes}, {"samples_xxh64", fmt::format("{:016x}", hash)}};
   }
   if (error) data_error("text.model {}: {}", model_folder.string(), error.message());
+  if (files.empty()) data_error("text.model {}: holds no .safetensors file", model_folder.string());
   const nlohmann::json identity = {
       {"config_xxh64", fmt::format("{:016x}", file_checksum(model_folder / "config.json"))}, {"files", files}};
   return identity.dump(1) + "\n";
@@ -88,11 +102,9 @@ Loaded load_trained(model::MedfuseModel& model, const fs::path& checkpoints, Ran
   const torch::NoGradGuard no_grad;
   const auto load = [&](const checkpoint::Reader& reader) {
     for (const auto& [name, tensor] : model.trainable()) reader.read_into(name, tensor);
-    loaded.stage = reader.extra().value("stage", "");
     loaded.step = reader.step();
-    for (const auto& name : reader.extra().value("stages_begun", std::vector<std::string>{})) {
-      loaded.fused = loaded.fused || name == "fusion";
-    }
+    loaded.stages = reader.extra().value("stages_finished", std::vector<std::string>{});
+    if (reader.extra().value("step", std::int64_t{0}) > 0) loaded.stages.push_back(reader.extra().value("stage", ""));
   };
   const auto warn = [&](const std::string& line) {
     if (ranks.rank() == 0) fmt::print(stderr, "medfuse: warning: {}\n", line);

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "data/packed/packed.h"
 #include "src/model/medfuse_model.h"
@@ -21,13 +22,14 @@ void check_tokenizer(const data::PackedInfo& info, const std::string& data, cons
 /// Throws Error(data) unless data of `info` has the labs and scaling that a model trained on `trained` needs.
 void check_same_inputs(const data::PackedInfo& info, const data::PackedInfo& trained, const std::string& data);
 
-/// What tells one set of base weights from another without reading them all: names, sizes and headers of its files.
+/// What tells one set of base weights from another without reading them all: sizes and samples of its files.
 std::string weights_identity(const std::filesystem::path& model_folder);
 
 struct Loaded {
-  std::string stage;      ///< "encoders", "fusion" or "done": what the checkpoint is in
-  std::int64_t step = 0;  ///< over all stages
-  bool fused = false;     ///< the fusion stage has begun
+  std::vector<std::string> stages;  ///< those that have trained, the last perhaps in part
+  std::int64_t step = 0;            ///< over all stages
+  /// The fusion transformer has learned something.
+  bool fused() const { return !stages.empty() && stages.back() == "fusion"; }
 };
 
 /// Fills `model` from the newest sound checkpoint of `checkpoints`. Collective. Throws Error(data) where there is none.

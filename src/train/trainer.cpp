@@ -33,36 +33,47 @@ std::int64_t Trainer::global_step(const Position& position) const {
   return steps;
 }
 
+Trainer::Position Trainer::position_of(const checkpoint::Reader& reader) const {
+  std::vector<std::string> finished;
+  std::string stage;
+  Position position;
+  try {
+    finished = reader.extra().at("stages_finished").get<std::vector<std::string>>();
+    stage = reader.extra().at("stage").get<std::string>();
+    position.step = reader.extra().at("step").get<std::int64_t>();
+  } catch (const nlohmann::json::exception&) {
+    throw checkpoint::DamagedError(
+        fmt::format("{}: does not say which stage and step it is of; delete it", reader.path().string()));
+  }
+  // The plan may go on behind what was done, but not leave out or reorder it.
+  std::vector<std::string> done = finished;
+  if (position.step > 0) done.push_back(stage);
+  for (std::size_t i = 0; i < done.size(); ++i) {
+    if (i >= plans_.size() || plans_[i].name != done[i]) {
+      usage_error("stages: {} has already trained '{}'; stages must begin with it, or give another --run",
+                  reader.path().string(), fmt::join(done, ", "));
+    }
+  }
+  position.stage = finished.size();
+  return position;
+}
+
 Trainer::Position Trainer::resume() {
   Position position;
   const torch::NoGradGuard no_grad;
   const auto load = [&](const checkpoint::Reader& reader) {
-    const auto& extra = reader.extra();
-    if (!extra.contains("stage") || !extra["stage"].is_string() || !extra.contains("step") ||
-        !extra["step"].is_number_integer()) {
-      throw checkpoint::DamagedError(
-          fmt::format("{}: does not say which stage and step it is of; delete it", reader.path().string()));
-    }
-    const std::string name = extra["stage"];
-    position = {0, extra["step"]};
-    while (position.stage < plans_.size() && plans_[position.stage].name != name) ++position.stage;
-    if (position.stage == plans_.size() && name != "done") {
-      data_error("{}: it is in stage '{}', which stages does not name; add it, or give another --run",
-                 reader.path().string(), name);
-    }
+    position = position_of(reader);
     for (const auto& parameter : parameters_) reader.read_into(parameter.name, parameter.tensor);
     stage_.reset();
-    if (position.stage < plans_.size() && position.step > 0) {
+    if (position.step > 0) {
       stage_ = plans_[position.stage].make();
       stage_index_ = position.stage;
       for (const auto& tensor : stage_->state()) reader.read_into("optimizer." + tensor.name, tensor.tensor);
     }
-    if (name == "done") position.stage = extra.value("stages_done", plans_.size());
   };
   const auto warn = [&](const std::string& line) { observer_.message("warning: " + line); };
   const auto step = checkpoint::load_newest(options_.checkpoints, team_of(ranks_.host), load, warn);
   if (step) observer_.message(fmt::format("continuing behind step {}", *step));
-  if (position.stage < plans_.size()) observer_.begun(plans_[position.stage].name, position.step);
   return position;
 }
 
@@ -71,21 +82,17 @@ void Trainer::save(const Position& position) {
   for (const auto& parameter : parameters_) {
     tensors.push_back(checkpoint::replicated(parameter.name, parameter.tensor.detach()));
   }
-  const bool inside = position.stage < plans_.size() && position.step > 0;
-  if (inside) {
+  if (position.step > 0) {
     for (const auto& tensor : stage_->state()) {
       tensors.push_back(checkpoint::replicated("optimizer." + tensor.name, tensor.tensor.detach()));
     }
   }
-  const bool done = position.stage >= plans_.size();
-  nlohmann::json begun = nlohmann::json::array();  // stages that have done a step
-  for (std::size_t i = 0; i < plans_.size(); ++i) {
-    if (i < position.stage || (i == position.stage && position.step > 0)) begun.push_back(plans_[i].name);
-  }
-  const nlohmann::json extra = {{"stage", done ? std::string("done") : plans_[position.stage].name},
-                                {"step", position.step},
-                                {"stages_done", position.stage},
-                                {"stages_begun", begun}};
+  nlohmann::json finished = nlohmann::json::array();
+  for (std::size_t i = 0; i < position.stage; ++i) finished.push_back(plans_[i].name);
+  const bool done = position.stage == plans_.size();
+  const nlohmann::json extra = {{"stages_finished", finished},
+                                {"stage", done ? std::string() : plans_[position.stage].name},
+                                {"step", position.step}};
   const auto report = checkpoint::save(options_.checkpoints, global_step(position), tensors, extra,
                                        team_of(ranks_.host), {options_.checkpoint_keep});
   if (!report.warning.empty()) observer_.message("warning: " + report.warning);
@@ -114,8 +121,8 @@ StepRecord Trainer::run_step(std::int64_t step) {
   record.gradient_norm = report.gradient_norm;
   record.seconds = seconds_since(begin);
   if (!std::isfinite(record.loss) || !std::isfinite(record.gradient_norm)) {
-    numeric_error("stage {}, step {}: loss {}, gradient norm {}: not finite; lower the learning rate and run again: it "
-                  "continues from the last checkpoint", record.stage, record.step, record.loss, record.gradient_norm);
+    numeric_error("stage {}, step {}: loss {}, gradient norm {}: not finite; start another --run with a lower "
+                  "learning rate, or with clip", record.stage, record.step, record.loss, record.gradient_norm);
   }
   return record;
 }
@@ -132,6 +139,7 @@ Outcome Trainer::run() {
       stage_ = plan.make();
       stage_index_ = position.stage;
     }
+    observer_.begun(plan.name, position.step, plan.steps);
     while (position.step < plan.steps) {
       observer_.stepped(run_step(position.step));
       ++position.step;

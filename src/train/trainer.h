@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/checkpoint/reader.h"
 #include "src/train/ranks.h"
 #include "src/train/stage.h"
 
@@ -39,9 +40,10 @@ struct StepRecord {
 
 /// What the loop tells of itself; called on every rank.
 struct Observer {
-  /// Called before the first step: training goes on behind `step` steps of `stage` (0 of the first one for a new run).
-  /// Records after it are of a course that was left.
-  std::function<void(const std::string& stage, std::int64_t step)> begun = [](const std::string&, std::int64_t) {};
+  /// Called before a stage's first step here: training goes on behind `step` of its `steps`. At the first call of a run
+  /// records of later steps are of a course that was left.
+  std::function<void(const std::string& stage, std::int64_t step, std::int64_t steps)> begun =
+      [](const std::string&, std::int64_t, std::int64_t) {};
   std::function<void(const StepRecord&)> stepped = [](const StepRecord&) {};
   std::function<void(const std::string&)> message = [](const std::string&) {};
 };
@@ -71,6 +73,7 @@ class Trainer {
     std::int64_t step = 0;
   };
 
+  Position position_of(const checkpoint::Reader& reader) const;
   Position resume();
   void save(const Position& position);
   StepRecord run_step(std::int64_t step);

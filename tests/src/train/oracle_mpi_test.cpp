@@ -98,6 +98,16 @@ TEST_F(OracleTest, EveryParameterInSinglePrecision) {
   EXPECT_LE(distance, 1e-4) << name;
 }
 
+TEST_F(OracleTest, RanksWithoutASampleJoinIn) {
+  auto options = tiny::options("f64");
+  options.batch = 2;
+  options.encoders.lab_batch = 3;
+  const auto oracle = run(options, *alone_, *alone_);
+  const auto parallel = run(options, *world_, *world_);
+  const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
+  EXPECT_LE(distance, 1e-9) << name;
+}
+
 TEST_F(OracleTest, TrainingMovesEveryParameter) {
   const auto options = tiny::options("f64");
   const auto trained = run(options, *alone_, *alone_);

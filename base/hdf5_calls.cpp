@@ -1,0 +1,40 @@
+#include "base/hdf5_calls.h"
+
+#include "base/error.h"
+
+namespace medfuse::hdf5 {
+
+std::string reason() {
+  std::string text;
+  const auto visit = [](unsigned, const H5E_error2_t* error, void* out) -> herr_t {
+    if (error->desc != nullptr) *static_cast<std::string*>(out) = error->desc;
+    return 0;
+  };
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, visit, &text);
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  return text.empty() ? "no reason given" : text;
+}
+
+void silence() {
+  thread_local const bool silenced = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
+  (void)silenced;
+}
+
+void fail(const std::filesystem::path& path, const std::string& object, const char* action) {
+  data_error("{}: cannot {} '{}' ({}): check the file and the free disk space", path.string(), action, object,
+             reason());
+}
+
+Handle own(hid_t id, Handle::Close close, const std::filesystem::path& path, const std::string& object,
+           const char* action) {
+  if (id < 0) fail(path, object, action);
+  return Handle(id, close);
+}
+
+void check(herr_t status, const std::filesystem::path& path, const std::string& object, const char* action) {
+  if (status < 0) fail(path, object, action);
+}
+
+}  // namespace medfuse::hdf5
