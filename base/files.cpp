@@ -32,6 +32,19 @@ class Descriptor {
   int fd_;
 };
 
+void write_and_sync(const fs::path& path, std::string_view content) {
+  Descriptor file(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  const char* next = content.data();
+  for (std::size_t left = content.size(); left > 0;) {
+    const ssize_t n = ::write(file.get(), next, left);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) data_error("{}: write failed: {}", path.string(), std::strerror(errno));
+    next += n;
+    left -= static_cast<std::size_t>(n);
+  }
+  if (::fsync(file.get()) != 0) data_error("{}: fsync failed: {}", path.string(), std::strerror(errno));
+}
+
 }  // namespace
 
 std::string read_file(const fs::path& path) {
@@ -47,21 +60,17 @@ std::string read_file(const fs::path& path) {
 void write_file_atomically(const fs::path& path, std::string_view content) {
   fs::path beside = path;
   beside += ".partial";
-  {
-    Descriptor file(beside, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    const char* next = content.data();
-    for (std::size_t left = content.size(); left > 0;) {
-      const ssize_t n = ::write(file.get(), next, left);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) data_error("{}: write failed: {}", beside.string(), std::strerror(errno));
-      next += n;
-      left -= static_cast<std::size_t>(n);
-    }
-    if (::fsync(file.get()) != 0) data_error("{}: fsync failed: {}", beside.string(), std::strerror(errno));
+  try {
+    write_and_sync(beside, content);
+    std::error_code error;
+    if (fs::is_directory(path, error)) data_error("{}: is a folder; give a file's name", path.string());
+    fs::rename(beside, path, error);
+    if (error) data_error("{}: rename failed: {}", path.string(), error.message());
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove(beside, ignored);  // it may hold patient data, and keep a full disk full
+    throw;
   }
-  std::error_code error;
-  fs::rename(beside, path, error);
-  if (error) data_error("{}: rename failed: {}", path.string(), error.message());
   sync_path(path.has_parent_path() ? path.parent_path() : ".");
 }
 
@@ -75,6 +84,13 @@ void make_private_folder(const fs::path& path) {
 void sync_path(const fs::path& path) {
   Descriptor file(path, O_RDONLY);
   if (::fsync(file.get()) != 0) data_error("{}: fsync failed: {}", path.string(), std::strerror(errno));
+}
+
+void check_output_file(const fs::path& path) {
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (fs::is_directory(path)) data_error("{}: is a folder; give a file's name", path.string());
+  if (!fs::is_directory(folder)) data_error("{}: there is no folder {}; make it first", path.string(), folder.string());
+  if (::access(folder.c_str(), W_OK) != 0) data_error("{}: cannot write in {}: {}", path.string(), folder.string(), std::strerror(errno));
 }
 
 std::uint64_t file_checksum(const fs::path& path) {

@@ -15,6 +15,9 @@ std::string read_file(const std::filesystem::path& path);
 /// Throws Error(data) naming the path.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
+/// Throws Error(data) unless a file can be written at `path`: before long work whose result goes there.
+void check_output_file(const std::filesystem::path& path);
+
 /// Creates the folder (and parents) readable by its owner only. Throws Error(data) naming the path.
 void make_private_folder(const std::filesystem::path& path);
 

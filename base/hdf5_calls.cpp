@@ -14,6 +14,12 @@ std::string reason() {
   for (char& c : text) {
     if (c == '\n' || c == '\r') c = ' ';
   }
+  // Of the library's long lines only what the operating system said is of use.
+  const std::string key = "error message = '";
+  if (const auto begin = text.find(key); begin != std::string::npos) {
+    const auto from = begin + key.size();
+    text = text.substr(from, text.find('\'', from) - from);
+  }
   return text.empty() ? "no reason given" : text;
 }
 

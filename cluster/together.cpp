@@ -21,6 +21,12 @@ struct Failure {
   bool silent = false;  ///< agreed on already in a step inside this one: printed by another rank
 };
 
+/// LibTorch adds a backtrace to what it throws; a user needs the first line.
+std::string internal_error(const std::exception& fault) {
+  const std::string text = fault.what();
+  return "internal error: " + text.substr(0, text.find('\n'));
+}
+
 std::optional<Failure> run(const std::function<void()>& step) {
   try {
     step();
@@ -30,7 +36,7 @@ std::optional<Failure> run(const std::function<void()>& step) {
   } catch (const Error& error) {
     return Failure{static_cast<int>(error.code()), error.what(), false};
   } catch (const std::exception& fault) {
-    return Failure{internal_fault, fmt::format("internal error: {}", fault.what()), false};
+    return Failure{internal_fault, internal_error(fault), false};
   }
 }
 
@@ -86,7 +92,7 @@ int run_job(Process& process, const std::function<int()>& body) {
     code = static_cast<int>(error.code());
     message = error.what();
   } catch (const std::exception& fault) {
-    message = fmt::format("internal error: {}", fault.what());
+    message = internal_error(fault);
   }
   if (process.size() > 1) abort_job(process, code, message);
   print_line(message);

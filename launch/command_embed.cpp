@@ -1,9 +1,10 @@
 // medfuse embed: one text embedding per line of a file, or per packed sample of a run's data.
 #include <filesystem>
-#include <fstream>
 #include <numeric>
+#include <sstream>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/hdf5.h"
 #include "cluster/together.h"
 #include "data/tokenizer/tokenizer.h"
@@ -35,6 +36,7 @@ class EmbedCommand : public Command {
     options.add_argument("output", &output_, "HDF5 file to write: dataset 'embedding' float32 [rows, width]");
     options.add_argument("text.model", &selection_.model, "where the run's base weights lie now, if they have moved");
     options.add_argument("device", &selection_.device, "auto, cpu or cuda");
+    options.add("timeout", &selection_.timeout, "seconds after which a collective that a peer does not join is an error");
     options.add("max_tokens", &max_tokens_, "longer lines are cut there; default with --run: as its data was");
     options.add("micro_batch", &micro_batch_, "samples per forward pass on a rank");
   }
@@ -43,6 +45,7 @@ class EmbedCommand : public Command {
     max_tokens_given_ = options.given("max_tokens");
     cluster::together(process, [&] {
       require(output_, "output", "the HDF5 file to write");
+      check_output_file(output_);
       if (model_folder_.empty() == selection_.run.empty()) usage_error("give either --model or --run");
       if (!model_folder_.empty()) require(input_, "input", "a text file, one embedding per line");
       if (!input_.empty() && !selection_.data.empty()) usage_error("give either --input or --data");
@@ -64,10 +67,11 @@ class EmbedCommand : public Command {
 
  private:
   int embed_run(cluster::Process& process) {
+    selection_.needs_data = input_.empty();
     OpenRun open = open_run(process, selection_);
     if (!input_.empty()) {
       cluster::together(process, [&] {
-        train::check_tokenizer(open.trained, open.data, open.options.text.model, open.model->text->config().vocab_size);
+        train::check_tokenizer(open.trained, open.options.data, open.options.text.model, open.model->text->config().vocab_size);
       });
       if (!max_tokens_given_) max_tokens_ = open.trained.max_tokens;
       embed_lines(process, open.options.text.model, *open.model->text, *open.job);
@@ -86,9 +90,9 @@ class EmbedCommand : public Command {
     std::vector<std::vector<std::int32_t>> lines;
     cluster::together(process, [&] {
       const auto tokenizer = data::Tokenizer::load(model_folder);
-      std::ifstream in(input_);
-      if (!in) data_error("--input {}: cannot be read", input_);
+      std::stringstream in(read_file(input_));
       for (std::string line; std::getline(in, line);) {
+        if (line.ends_with('\r')) line.pop_back();
         lines.push_back(tokenizer.encode(line, static_cast<std::size_t>(max_tokens_)));
         if (lines.back().empty()) data_error("--input {}: line {} is empty; there is nothing to embed", input_, lines.size());
       }
@@ -107,7 +111,9 @@ class EmbedCommand : public Command {
                         static_cast<std::size_t>(rows.size(1)));
       if (!admissions.empty()) file.write("admission", admissions);
       file.close();
-      fs::rename(partial, output_);
+      std::error_code error;
+      fs::rename(partial, output_, error);
+      if (error) data_error("{}: rename failed: {}", output_, error.message());
       fmt::print("{} embeddings of width {} written to {}\n", rows.size(0), rows.size(1), output_);
     });
   }

@@ -37,6 +37,7 @@ class EvaluateCommand : public Command {
     options.add_argument("split", &split_, "train, validation or test");
     options.add_argument("text.model", &selection_.model, "where the base weights lie now, if they have moved");
     options.add_argument("device", &selection_.device, "auto, cpu or cuda");
+    options.add("timeout", &selection_.timeout, "seconds after which a collective that a peer does not join is an error");
     options.add("micro_batch", &micro_batch_, "samples per forward pass on a rank");
   }
 

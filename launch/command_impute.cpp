@@ -37,13 +37,12 @@ class ImputeCommand : public Command {
     require(input_, "input", "the table to fill");
     require(output_, "output", "the file to write");
     if (process.size() > 1) usage_error("impute uses threads, not ranks: start it alone, without mpirun");
+    check_output_file(output_);
     const auto table = data::NumericTable::read(input_);
     train::Progress progress;
-    bool begun = false;
     const auto show = [&](const train::ImputeProgress& step) {
-      if (!begun) progress.begin("impute", 0, step.steps);
-      begun = true;
-      progress.update(step.step, step.loss, step.batch, 0);
+      if (step.step == 0) progress.begin("impute", 0, step.steps);
+      else progress.update(step.step, step.loss, step.batch, 0);
     };
     const auto full = train::impute(options_, table.columns(), table.values(), show);
     progress.finish();

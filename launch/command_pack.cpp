@@ -64,7 +64,7 @@ class PackCommand : public Command {
       pack_options.input = input_;
       pack_options.output = output_;
       check_options(pack_options);
-      const std::string source = tokenizer_source(pack_options);
+      const std::string source = fs::absolute(tokenizer_source(pack_options)).lexically_normal().string();
       tokenizer.emplace(data::Tokenizer::load(source));
       encoder = data::text_encoder(*tokenizer, source);
       if (pack_options.like && encoder.fingerprint != pack_options.like->tokenizer_fingerprint) {

@@ -2,6 +2,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "cluster/together.h"
 #include "launch/command.h"
 #include "launch/run_frame.h"
@@ -24,6 +25,7 @@ class PredictCommand : public Command {
     options.add_argument("output", &output_, "CSV file to write, readable by you only");
     options.add_argument("text.model", &selection_.model, "where the base weights lie now, if they have moved");
     options.add_argument("device", &selection_.device, "auto, cpu or cuda");
+    options.add("timeout", &selection_.timeout, "seconds after which a collective that a peer does not join is an error");
     options.add("micro_batch", &micro_batch_, "samples per forward pass on a rank");
   }
 
@@ -33,6 +35,7 @@ class PredictCommand : public Command {
       require(selection_.data, "data", "a packed data set");
       require(output_, "output", "the CSV file to write");
       if (micro_batch_ < 1) usage_error("--micro_batch {} must be at least 1", micro_batch_);
+      check_output_file(output_);
     });
     OpenRun open = open_run(process, selection_);
     std::vector<std::int64_t> rows(static_cast<std::size_t>(open.reader->size()));

@@ -90,6 +90,9 @@ class TrainCommand : public Command {
     cluster::together(process, [&] {
       require(run_, "run", "the run folder");
       check(options_);
+      // The run must work from any folder later.
+      options_.data = fs::absolute(options_.data).lexically_normal().string();
+      options_.text.model = fs::absolute(options_.text.model).lexically_normal().string();
     });
     JobRanks job(process, options_.device, options_.timeout);
     std::optional<data::PackedReader> reader;

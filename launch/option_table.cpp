@@ -54,6 +54,11 @@ std::string option_kind(const po::option_description& option) {
 
 }  // namespace
 
+void OptionTable::refuse_sign(const po::option& option, const std::string& where) const {
+  const bool negative = !option.value.empty() && option.value.front().starts_with('-');
+  if (negative && unsigned_.count(option.string_key) != 0) usage_error("{}: a number that is not negative is needed", where);
+}
+
 void OptionTable::group(const std::string& title) { groups_.emplace_back(title, 110, 60); }
 
 template <class T>
@@ -91,6 +96,7 @@ void OptionTable::add(const std::string& name, std::int64_t* target, const std::
 }
 void OptionTable::add(const std::string& name, std::uint64_t* target, const std::string& help) {
   bind(name, target, help, kind_of(target));
+  unsigned_.insert(name);
 }
 
 void OptionTable::add(const std::string& name, std::vector<std::string>* target, const std::string& help) {
@@ -123,13 +129,25 @@ void OptionTable::tolerate(const OptionTable& other) {
   }
 }
 
-void OptionTable::parse(const std::vector<std::string>& arguments, const std::filesystem::path& config) {
+void OptionTable::parse(const std::vector<std::string>& given, const std::filesystem::path& config) {
   const po::options_description description = all();
+  std::vector<std::string> arguments;
+  for (const auto& word : given) {
+    // Boost refuses an empty value behind '=', which is how a list or table is switched off.
+    const bool empty_value = word.starts_with("--") && word.ends_with('=');
+    arguments.push_back(empty_value ? word.substr(0, word.size() - 1) : word);
+    if (empty_value) arguments.emplace_back();
+  }
   try {
     const int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
     po::positional_options_description alone;
     if (!positional_.empty()) alone.add(positional_.c_str(), 1);
-    po::store(po::command_line_parser(arguments).options(description).positional(alone).style(style).run(), values_);
+    const auto parsed = po::command_line_parser(arguments).options(description).positional(alone).style(style).run();
+    for (const auto& option : parsed.options) {
+      refuse_sign(option, "command line, --" + option.string_key);
+      command_line_.insert(option.string_key);
+    }
+    po::store(parsed, values_);
   } catch (const po::invalid_option_value& error) {
     const std::string name = error.get_option_name().substr(error.get_option_name().find_first_not_of('-'));
     usage_error("command line, --{}: {}", name, expectation(option_kind(description.find(name, false))));
@@ -180,6 +198,7 @@ void OptionTable::read_config(const std::filesystem::path& path) {
     seen.push_back(name);
     po::parsed_options parsed(&description);
     parsed.options.emplace_back(name, std::vector<std::string>{trimmed(line.substr(equals + 1))});
+    refuse_sign(parsed.options.back(), fmt::format("{}:{}: key '{}'", path.string(), number, name));
     try {
       po::store(parsed, values_);  // keeps what the command line gave
       po::variables_map typed;     // ... but judges the value all the same
@@ -191,9 +210,7 @@ void OptionTable::read_config(const std::filesystem::path& path) {
   }
 }
 
-bool OptionTable::given(const std::string& name) const {
-  return values_.count(name) != 0 && !values_[name].defaulted();
-}
+bool OptionTable::given(const std::string& name) const { return command_line_.count(name) != 0; }
 
 std::string OptionTable::help(const std::string& usage) const {
   std::stringstream out;

@@ -39,7 +39,7 @@ class OptionTable {
   /// Throws Error(usage) naming the key, and the file and line where it came from.
   void parse(const std::vector<std::string>& arguments, const std::filesystem::path& config = {});
 
-  /// Keys given on the command line or in the file.
+  /// Keys given on the command line; those of the file do not count.
   bool given(const std::string& name) const;
 
   /// Text for --help.
@@ -61,12 +61,16 @@ class OptionTable {
   void bind(const std::string& name, T* target, const std::string& help, const std::string& kind);
   boost::program_options::options_description all() const;
   bool configurable(const std::string& name) const;
+  /// A stream reads "-1" into an unsigned number without complaint.
+  void refuse_sign(const boost::program_options::option& option, const std::string& where) const;
   void read_config(const std::filesystem::path& path);
 
   std::vector<boost::program_options::options_description> groups_;
   std::vector<Row> rows_;
   std::set<std::string> tolerated_;
   std::string positional_;
+  std::set<std::string> command_line_;
+  std::set<std::string> unsigned_;
   boost::program_options::variables_map values_;
 };
 

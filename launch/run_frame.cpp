@@ -26,14 +26,16 @@ JobRanks::JobRanks(cluster::Process& process, const std::string& device, double 
 OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
   OpenRun open;
   cluster::together(process, [&] { open.options = read_run_options(selection.run); });
-  open.job = std::make_unique<JobRanks>(process, selection.device, open.options.timeout);
+  open.job = std::make_unique<JobRanks>(process, selection.device, selection.timeout);
   cluster::together(process, [&] {
     if (!selection.model.empty()) open.options.text.model = selection.model;
     open.data = selection.data.empty() ? open.options.data : selection.data;
     const fs::path index = fs::path(selection.run) / "data.json";
     open.trained = data::read_index(index).info;
-    open.reader = std::make_unique<data::PackedReader>(open.data);
-    train::check_same_inputs(open.reader->info(), open.trained, open.data);
+    if (selection.needs_data) {
+      open.reader = std::make_unique<data::PackedReader>(open.data);
+      train::check_same_inputs(open.reader->info(), open.trained, open.data);
+    }
     const fs::path identity = fs::path(selection.run) / "identity.json";
     if (train::weights_identity(open.options.text.model) != read_file(identity)) {
       data_error("text.model {}: not the weights that the run {} was trained with; give theirs with --text.model",

@@ -33,6 +33,8 @@ struct RunSelection {
   std::string data;             ///< --data; empty: the run's own
   std::string model;            ///< --text.model, when it has moved since
   std::string device = "auto";
+  double timeout = 600;         ///< seconds that a collective may take
+  bool needs_data = true;       ///< false: no packed data is opened
 };
 
 /// A run opened for evaluation: its options, the data to work on and the trained model.
@@ -40,7 +42,7 @@ struct OpenRun {
   train::TrainOptions options;
   data::PackedInfo trained;  ///< what the run was trained on
   std::string data;
-  std::unique_ptr<data::PackedReader> reader;
+  std::unique_ptr<data::PackedReader> reader;  ///< null where none is needed
   std::unique_ptr<JobRanks> job;
   std::unique_ptr<model::MedfuseModel> model;
   train::Loaded loaded;

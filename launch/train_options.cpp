@@ -24,7 +24,9 @@ void between(const std::string& key, std::int64_t value, std::int64_t low, std::
 }
 
 void check_length(const std::string& stage, const train::LengthOptions& length) {
-  if (length.steps < 0 || length.epochs < 0 || (length.steps == 0 && length.epochs == 0)) {
+  between(stage + ".steps", length.steps, std::int64_t{0}, std::int64_t{1} << 40);
+  between(stage + ".epochs", length.epochs, 0, 1e6);
+  if (length.steps == 0 && length.epochs == 0) {
     usage_error("{0}.steps = {1}, {0}.epochs = {2}: one of them must be positive", stage, length.steps, length.epochs);
   }
 }
@@ -38,6 +40,9 @@ void add_run_options(OptionTable& table, train::TrainOptions& o) {
   table.add("precision", &o.precision, "f32; bf16: the text encoder computes in bfloat16; f64: all in double");
   table.add("learning_rate", &o.learning_rate, "of the text encoder's LoRA and head");
   table.add("weight_decay", &o.weight_decay, "of matrices (AdamW)");
+  table.add("adam.beta1", &o.adam.beta1, "decay of the mean of gradients");
+  table.add("adam.beta2", &o.adam.beta2, "decay of the mean of squared gradients");
+  table.add("adam.epsilon", &o.adam.epsilon, "gradients much smaller than this hardly move a parameter");
   table.add("warmup", &o.warmup, "share of a stage's steps in which the learning rate rises");
   table.add("final_rate", &o.final_rate, "learning rate at the end of the cosine, as a share of its peak");
   table.add("clip", &o.clip, "largest global gradient norm; 0: no clipping");
@@ -151,6 +156,9 @@ void check(const train::TrainOptions& o) {
   between("text.lora_dropout", o.text.lora.dropout, 0, 0.99);
   between("fusion.dropout", o.fusion.dropout, 0, 0.99);
   between("fusion.mutual_information", o.fusion.mutual_information, 0, 1e6);
+  between("adam.beta1", o.adam.beta1, 0, 0.999999);
+  between("adam.beta2", o.adam.beta2, 0, 0.999999);
+  between("adam.epsilon", o.adam.epsilon, 1e-30, 1);
   between("warmup", o.warmup, 0, 1);
   between("final_rate", o.final_rate, 0, 1);
   between("learning_rate", o.learning_rate, 0, 10);

@@ -113,7 +113,7 @@ std::vector<std::string> read_header(Scanner& scanner, std::string_view content,
     names.push_back(name);
   }
   // Its empty cells would be blank lines, and nothing else tells about them.
-  if (names.size() == 1) data_error("{}: a single column; there is nothing to fill it from", path);
+  if (names.size() == 1) data_error("{}: a single column (are cells separated by commas?); there is nothing to fill it from", path);
   if (numbers) data_error("{}: the first row holds numbers only; put a header row of column names above", path);
   return names;
 }
@@ -187,7 +187,7 @@ std::string NumericTable::completed(const std::vector<double>& full, int extra_d
     out.append(content_, at, cell.begin - at);
     const Style& style = styles_[column];
     std::string text = style.exponent ? fmt::format("{:.7g}", value)
-                                      : fmt::format("{:.{}f}", value, style.decimals + extra_decimals);
+                                      : fmt::format("{:.{}f}", value, std::min(style.decimals + extra_decimals, 12));
     if (text.starts_with('-') && text.find_first_of("123456789") == std::string::npos) text.erase(0, 1);  // -0.000
     out += text;
     at = cell.end;

@@ -16,12 +16,6 @@ struct NamedTensor {
   at::Tensor tensor;
 };
 
-struct AdamWOptions {
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double epsilon = 1e-8;
-};
-
 /// Parameters that share a learning-rate factor and a weight decay. Vectors and scalars (biases, norm weights, learned
 /// tokens kept as vectors) are never decayed.
 struct ParameterGroup {

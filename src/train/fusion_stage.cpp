@@ -40,11 +40,12 @@ FusionStage::FusionStage(const TrainOptions& options, model::MedfuseModel& model
       feed_(reader, options.seed, name_, options.batch, options.micro_batch, ranks.rank(), ranks.size()),
       steps_(count_steps(options, reader)),
       train_encoders_(options.fusion_stage.encoder_factor > 0),
-      updater_("fusion", parameter_groups(options, model), schedule(options, options.fusion_stage.learning_rate, steps_),
+      updater_("fusion", parameter_groups(options, model), options.adam,
+               schedule(options, options.fusion_stage.learning_rate, steps_),
                options.clip, ranks.device) {
   if (model.estimator && options.fusion.mutual_information > 0) {
     estimator_updater_ = std::make_unique<Updater>(
-        "estimator", std::vector<ParameterGroup>{group(model.trainable({"estimator."}), 0)},
+        "estimator", std::vector<ParameterGroup>{group(model.trainable({"estimator."}), 0)}, options.adam,
         schedule(options, options.fusion_stage.estimator_learning_rate, steps_), 0, ranks.device);
   }
 }

@@ -65,6 +65,7 @@ class Imputer {
     const std::int64_t epochs = options_.epochs > 0 ? options_.epochs : impute_epochs(useful.numel());
     const std::int64_t steps = std::max<std::int64_t>(epochs * useful.numel() / options_.batch, 1);
     const ScheduleOptions schedule{options_.learning_rate, steps, options_.warmup, 0.01};
+    if (progress) progress({0, steps, options_.batch, 0});
     for (std::int64_t step = 0; step < steps; ++step) {
       const double loss = update(stream.step(step, options_.batch), stream, learning_rate(schedule, step));
       if (!std::isfinite(loss)) {

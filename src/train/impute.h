@@ -38,7 +38,7 @@ struct ImputeProgress {
 /// values: rows x columns, row by row, NaN where empty. Returns it with the NaN replaced: expected values given the
 /// row's observed cells, inside the column's observed range. Observed cells are returned as they are. Columns are scaled
 /// by their observed minimum and maximum; the order of rows and the masks are functions of (seed, epoch, row).
-/// `progress` (may be empty) is called after every step, on the calling thread. A table without empty cells is returned
+/// `progress` (may be empty) is called before the first step and after every one, on the calling thread. A table without empty cells is returned
 /// at once. Throws Error(usage) for options out of range, Error(numeric) where training diverges, std::logic_error for a
 /// table without rows or with a column without numbers (data::NumericTable refuses both).
 std::vector<double> impute(const ImputeOptions& options, std::size_t columns, std::vector<double> values,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "src/model/options.h"
+#include "src/train/adamw_factors.h"
 
 namespace medfuse::train {
 
@@ -38,6 +39,7 @@ struct TrainOptions {
   std::string precision = "f32";   ///< compute type of the text encoder: f32, bf16 or f64 (then everything is f64)
   double learning_rate = 2e-4;     ///< of the text encoder's LoRA and head
   double weight_decay = 0.01;
+  AdamWOptions adam;               ///< beta1, beta2, epsilon
   double warmup = 0.1;             ///< share of a stage's steps
   double final_rate = 0.05;        ///< learning rate at the end of the cosine, as a share of the peak
   double clip = 1.0;               ///< largest global gradient norm; 0: no clipping

@@ -17,10 +17,10 @@ std::vector<at::Tensor> tensors_of(const AdamW& optimizer) {
 
 }  // namespace
 
-Updater::Updater(std::string name, std::vector<ParameterGroup> groups, const ScheduleOptions& schedule, double clip,
-                 cluster::Communicator& communicator)
+Updater::Updater(std::string name, std::vector<ParameterGroup> groups, const AdamWOptions& adam,
+                 const ScheduleOptions& schedule, double clip, cluster::Communicator& communicator)
     : name_(std::move(name)),
-      optimizer_(std::move(groups)),
+      optimizer_(std::move(groups), adam),
       schedule_(schedule),
       clip_(clip),
       reducer_(parallel::make_bucketed_reducer(tensors_of(optimizer_), communicator)),

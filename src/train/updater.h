@@ -16,8 +16,8 @@ namespace medfuse::train {
 class Updater {
  public:
   /// `name` sets its state apart in checkpoints. `clip` 0: the norm is only measured.
-  Updater(std::string name, std::vector<ParameterGroup> groups, const ScheduleOptions& schedule, double clip,
-          cluster::Communicator& communicator);
+  Updater(std::string name, std::vector<ParameterGroup> groups, const AdamWOptions& adam,
+          const ScheduleOptions& schedule, double clip, cluster::Communicator& communicator);
 
   /// Before the backward pass of a step's last micro-batch, and so even on a rank that has none.
   void prepare() { reducer_->prepare(); }

@@ -90,6 +90,7 @@ inline TrainOptions options(const std::string& precision) {
   o.fusion.kronecker = 4;
   o.fusion.estimator_width = 16;
   o.encoders.length = {.steps = 10, .epochs = 0};
+  o.fusion_stage.estimator_learning_rate = 0.05;  // quick enough that the mutual-information loss takes part
   o.encoders.lab_batch = 8;
   o.fusion_stage.length = {.steps = 10, .epochs = 0};
   return o;
@@ -114,6 +115,7 @@ using Parameters = std::vector<std::pair<std::string, at::Tensor>>;
 struct Run {
   Parameters parameters;
   std::vector<double> losses;
+  std::vector<double> information;  ///< vCLUB estimate of each fusion step
 };
 
 /// Trains to the end. `after_step` may throw, to break a run off.
@@ -131,6 +133,9 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
   Observer observer;
   observer.stepped = [&](const StepRecord& record) {
     run.losses.push_back(record.loss);
+    for (const auto& [name, value] : record.others) {
+      if (name == "mutual_information") run.information.push_back(value);
+    }
     if (after_step) after_step(record);
   };
   Trainer trainer({checkpoints, checkpoint_every, 2, 0}, std::move(plans), std::move(parameters), ranks, observer);
