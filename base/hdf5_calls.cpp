@@ -4,6 +4,14 @@
 
 namespace medfuse::hdf5 {
 
+namespace {
+
+/// Handles close what they own. A file whose last flush failed (a full disk) stays in the library's tables, and its exit
+/// handler would crash on it after the error has been reported. Must come before every other call of the library.
+[[maybe_unused]] const bool without_exit_handler = H5dont_atexit() >= 0;
+
+}  // namespace
+
 std::string reason() {
   std::string text;
   const auto visit = [](unsigned, const H5E_error2_t* error, void* out) -> herr_t {

@@ -13,7 +13,7 @@ void add_pack_options(OptionTable& table, PackSettings& settings) {
   table.add("text.abnormal_labs", &o.abnormal_labs, "write labs flagged abnormal as text too");
   table.add("text.max_tokens", &o.max_tokens, "longer texts are cut there");
   table.add("labs.value", &o.lab_value, "of several measurements take the first, last, mean, min or max");
-  table.add("labs.window_hours", &o.window_hours, "keep measurements of the first hours from admission; 0: all");
+  table.add("labs.window_hours", &o.window_hours, "keep measurements until that many hours after admission; 0: all");
   table.add("labs.count", &o.lab_count, "lab columns: those measured in most training admissions");
   table.add("labs.items", &o.lab_items, "item ids to use instead, in this order");
   table.add("labs.abnormal_flags", &o.abnormal_flags, "what the flag column says of an abnormal value");

@@ -98,7 +98,7 @@ LabTable::LabTable(const PackOptions& options, const Admissions& admissions, Sca
     if (units_[n].empty()) units_[n] = one_line(scan[unit_column]);
     const auto where = static_cast<std::size_t>(position);
     const std::int64_t own = admissions.own(where);
-    if (own < 0 || (windowed && (at < admissions[where].time || at > admissions[where].time + window))) continue;
+    if (own < 0 || (windowed && at > admissions[where].time + window)) continue;
     OfAdmission& labs = admissions_[static_cast<std::size_t>(own)];
     if (seen) {
       const auto found = std::find(labs.items.begin(), labs.items.end(), n);

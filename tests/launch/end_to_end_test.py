@@ -110,6 +110,36 @@ class EndToEnd(unittest.TestCase):
         self.assertEqual(len(rows[0]), 11)
         self.assertTrue(all(0 <= float(cell) <= 1 for row in rows[1:] for cell in row[1:]))
 
+    def test_new_patients_with_labels_are_scored_by_the_runs_thresholds(self):
+        packed = self.path / "labelled"
+        result = medfuse("pack", "--like", self.run_folder, "--input", self.tables, "--output", packed)
+        self.assertEqual(result.code, 0, result.err)
+        before = (self.run_folder / "evaluation.json").exists() and (self.run_folder / "evaluation.json").read_bytes()
+        result = medfuse("evaluate", "--run", self.run_folder, "--data", packed)
+        self.assertEqual(result.code, 0, result.err)
+        scores = json.loads((self.run_folder / "evaluation.labelled.json").read_text())
+        with_all = sum(len(h5py.File(shard)["admission"]) for shard in packed.glob("*.h5"))
+        self.assertEqual(scores["samples"], with_all)
+        after = (self.run_folder / "evaluation.json").exists() and (self.run_folder / "evaluation.json").read_bytes()
+        self.assertEqual(before, after, "the run's own result was touched")
+
+    def test_stages_may_be_added_but_not_reordered(self):
+        run = self.path / "staged"
+        self.assertEqual(self.train(run, "--stages", "encoders").code, 0)
+        result = self.train(run, "--stages", "fusion")
+        self.assertEqual(result.code, 2, result.err)
+        self.assertIn("encoders", result.errors[0])
+        self.assertEqual(self.train(run).code, 0)
+        loss = lambda folder: [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        self.assertEqual(loss(run), loss(self.run_folder))
+
+    def test_a_run_works_from_any_folder(self):
+        config = self.path / "small.cfg"
+        result = medfuse("train", "--config", config, "--data.path", "packed", "--run", "relative", "--encoders.steps", "1",
+                         "--fusion.steps", "1", cwd=self.path)
+        self.assertEqual(result.code, 0, result.err)
+        self.assertEqual(medfuse("evaluate", "--run", self.path / "relative", cwd="/").code, 0)
+
     def test_embed(self):
         lines = self.path / "lines.txt"
         lines.write_text("chest pain\nshortness of breath for three days\nfever\n")

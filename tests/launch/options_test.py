@@ -67,6 +67,14 @@ class Options(unittest.TestCase):
     def test_abbreviations_are_not_guessed(self):
         self.check_usage(medfuse("train", "--bat", "3", "--run", self.path / "r"), "bat")
 
+    def test_a_negative_number_is_no_seed(self):
+        self.check_usage(medfuse("train", "--seed", "-1", "--run", self.path / "r"), "seed", "negative")
+        self.check_usage(medfuse("train", "--config", self.config("seed = -1\n"), "--run", self.path / "r"), "c.cfg:1")
+
+    def test_empty_value_behind_an_equals_sign(self):
+        self.check_usage(medfuse("train", "--data.path", "d", "--text.model", "m", "--stages=", "--run", self.path / "r"),
+                         "stages is empty")
+
     def test_missing_file(self):
         self.check_usage(medfuse("train", "--config", self.path / "none.cfg", "--run", self.path / "r"), "none.cfg")
 
@@ -84,7 +92,8 @@ class Options(unittest.TestCase):
 
     def test_values_out_of_range(self):
         for key, value in [("fusion.tokens", 3), ("labs.mask_ratio", 1.5), ("precision", "f8"), ("stages", "fusion,encoders"),
-                           ("batch", 0), ("labs.heads", 5), ("text.lora_layers", "last:0")]:
+                           ("batch", 0), ("labs.heads", 5), ("text.lora_layers", "last:0"), ("encoders.epochs", "nan"),
+                           ("labs.encoder_layers", 1000000000), ("text.lora_rank", 1000000)]:
             result = medfuse("train", "--data.path", "d", "--text.model", "m", f"--{key}", value, "--run", self.path / "r")
             self.assertIn(result.code, (2, 3), key)
             self.assertEqual(len(result.errors), 1, result.err)
