@@ -55,6 +55,7 @@ class OracleTest : public testing::Test {
  protected:
   void SetUp() override {
     world_ = cluster::make_mpi_communicator(process());
+    world_->set_timeout(std::chrono::seconds(30));  // a rank that gave up shall not hold the others for long
     alone_ = world_->split(world_->rank(), 0);
     tiny::write_data(folder_.path());
     reader_ = std::make_unique<data::PackedReader>(folder_.path());
@@ -131,11 +132,12 @@ TEST_F(OracleTest, OneForgottenReductionIsNoticed) {
   Forgetful counting(*world_, -1);
   run(options, *world_, counting);
   ASSERT_GT(counting.reductions(), 30);
-  // In the middle of the encoder stage (text, labs), and of the fusion stage (estimator, moments and their gradients,
-  // and all parameters).
+  // In the encoder stage (text, labs), and all six of the last fusion step but one, whose estimate is positive: the
+  // estimator's gradients, the moments and their gradients, all parameters.
   const std::int64_t total = counting.reductions();
-  for (const std::int64_t forgotten : {std::int64_t{2}, std::int64_t{3}, total - 14, total - 13, total - 12, total - 11,
-                                       total - 10, total - 9, total - 8}) {
+  ASSERT_GT(oracle.information[8], 0);
+  for (const std::int64_t forgotten : {std::int64_t{2}, std::int64_t{3}, total - 12, total - 11, total - 10, total - 9,
+                                       total - 8, total - 7}) {
     Forgetful forgetful(*world_, forgotten);
     const auto wrong = run(options, *world_, forgetful);
     const auto distance = tiny::distance(wrong.parameters, oracle.parameters, options.learning_rate).first;
