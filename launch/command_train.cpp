@@ -11,6 +11,7 @@
 #include "launch/run_frame.h"
 #include "launch/train_options.h"
 #include "src/train/encoders_stage.h"
+#include "src/train/feed.h"
 #include "src/train/fusion_stage.h"
 #include "src/train/metrics_log.h"
 #include "src/train/progress.h"
@@ -103,7 +104,7 @@ class TrainCommand : public Command {
       const auto vocabulary = weights::read_llama_config(options_.text.model).vocab_size;
       train::check_tokenizer(reader->info(), options_.data, options_.text.model, vocabulary);
       if (reader->info().labs.empty()) data_error("data.path {}: holds no lab columns; pack it with labs", options_.data);
-      check_samples(*reader, process.size());
+      train::check_training_samples(*reader, process.size());
     });
     // The settings are written down once a model could be made of them.
     std::unique_ptr<model::MedfuseModel> model;
@@ -129,14 +130,6 @@ class TrainCommand : public Command {
   }
 
  private:
-  static void check_samples(const data::PackedReader& reader, int ranks) {
-    const auto samples = std::ssize(reader.indices(data::Split::train));
-    if (samples < ranks) {
-      data_error("data.path: {} training samples for {} ranks; start at most {} ranks, or pack more data", samples, ranks,
-                 samples);
-    }
-  }
-
   static std::vector<train::NamedTensor> parameters(const model::MedfuseModel& model) {
     std::vector<train::NamedTensor> all;
     for (const auto& [name, tensor] : model.trainable()) all.push_back({name, tensor});

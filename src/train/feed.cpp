@@ -8,17 +8,22 @@ namespace medfuse::train {
 namespace {
 
 std::vector<std::int64_t> training_ids(const data::PackedReader& reader, int ranks) {
+  check_training_samples(reader, ranks);
   std::vector<std::int64_t> ids;
   for (const auto index : reader.indices(data::Split::train)) ids.push_back(reader.admissions()[index]);
-  if (ids.empty()) data_error("data.path: the training split is empty; pack data with more patients");
-  if (std::ssize(ids) < ranks) {
-    data_error("data.path: {} training samples for {} ranks; start at most {} ranks, or pack more data", ids.size(), ranks,
-               ids.size());
-  }
   return ids;
 }
 
 }  // namespace
+
+void check_training_samples(const data::PackedReader& reader, int ranks) {
+  const auto samples = std::ssize(reader.indices(data::Split::train));
+  if (samples == 0) data_error("data.path: the training split is empty; pack data with more patients");
+  if (samples < ranks) {
+    data_error("data.path: {} training samples for {} ranks; start at most {} ranks, or pack more data", samples, ranks,
+               samples);
+  }
+}
 
 Feed::Feed(const data::PackedReader& reader, std::uint64_t seed, const std::string& stage, std::int64_t batch,
            std::int64_t micro_batch, int rank, int ranks)

@@ -11,10 +11,13 @@
 
 namespace medfuse::train {
 
+/// Throws Error(data) when the training split is empty or holds fewer samples than there are ranks.
+void check_training_samples(const data::PackedReader& reader, int ranks);
+
 class Feed {
  public:
   /// The training split of `reader`, in the order that (seed, stage) gives. This rank is part `rank` of `ranks`.
-  /// Throws Error(data) when the split holds fewer samples than there are ranks.
+  /// Throws as check_training_samples() does.
   Feed(const data::PackedReader& reader, std::uint64_t seed, const std::string& stage, std::int64_t batch,
        std::int64_t micro_batch, int rank, int ranks);
 
