@@ -18,16 +18,21 @@ class FailureCollector : public testing::EmptyTestEventListener {
  public:
   explicit FailureCollector(std::string& text) : text_(text) {}
 
+  void OnTestStart(const testing::TestInfo& test) override {
+    test_ = std::string(test.test_suite_name()) + "." + test.name() + ": ";
+  }
+
+  // GoogleTest holds its lock here: asking it for the current test would wait for ever.
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-    if (test) text_ += std::string(test->test_suite_name()) + "." + test->name() + ": ";
+    text_ += test_;
     if (result.file_name()) text_ += std::string(result.file_name()) + ":" + std::to_string(result.line_number()) + ": ";
     text_ += std::string(result.message()) + "\n";
   }
 
  private:
   std::string& text_;
+  std::string test_;
 };
 
 /// Meets the other ranks, but does not wait for ever: a rank stuck in a test would hide why another one failed.
