@@ -1,7 +1,5 @@
 #include "base/files.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -9,43 +7,14 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "base/error.h"
 
 namespace medfuse {
 namespace fs = std::filesystem;
-
-namespace {
-
-class Descriptor {
- public:
-  Descriptor(const fs::path& path, int flags, mode_t mode = 0) : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {
-    if (fd_ < 0) data_error("{}: {}", path.string(), std::strerror(errno));
-  }
-  ~Descriptor() { ::close(fd_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-void write_and_sync(const fs::path& path, std::string_view content) {
-  Descriptor file(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  const char* next = content.data();
-  for (std::size_t left = content.size(); left > 0;) {
-    const ssize_t n = ::write(file.get(), next, left);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) data_error("{}: write failed: {}", path.string(), std::strerror(errno));
-    next += n;
-    left -= static_cast<std::size_t>(n);
-  }
-  if (::fsync(file.get()) != 0) data_error("{}: fsync failed: {}", path.string(), std::strerror(errno));
-}
-
-}  // namespace
 
 std::string read_file(const fs::path& path) {
   std::error_code ignored;
@@ -57,21 +26,27 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
+PartialFile::PartialFile(fs::path path) : path_(std::move(path)), beside_(path_) { beside_ += ".partial"; }
+
+PartialFile::~PartialFile() {
+  std::error_code ignored;
+  if (!beside_.empty()) fs::remove(beside_, ignored);
+}
+
+void PartialFile::commit() {
+  sync_path(beside_);
+  std::error_code error;
+  if (fs::is_directory(path_, error)) data_error("{}: is a folder; give a file's name", path_.string());
+  fs::rename(beside_, path_, error);
+  if (error) data_error("{}: rename failed: {}", path_.string(), error.message());
+  beside_.clear();
+  sync_path(path_.has_parent_path() ? path_.parent_path() : ".");
+}
+
 void write_file_atomically(const fs::path& path, std::string_view content) {
-  fs::path beside = path;
-  beside += ".partial";
-  try {
-    write_and_sync(beside, content);
-    std::error_code error;
-    if (fs::is_directory(path, error)) data_error("{}: is a folder; give a file's name", path.string());
-    fs::rename(beside, path, error);
-    if (error) data_error("{}: rename failed: {}", path.string(), error.message());
-  } catch (const Error&) {
-    std::error_code ignored;
-    fs::remove(beside, ignored);  // it may hold patient data, and keep a full disk full
-    throw;
-  }
-  sync_path(path.has_parent_path() ? path.parent_path() : ".");
+  PartialFile file(path);
+  Descriptor::replace(file.beside()).write(content.data(), content.size(), 0);
+  file.commit();
 }
 
 void make_private_folder(const fs::path& path) {
@@ -82,8 +57,7 @@ void make_private_folder(const fs::path& path) {
 }
 
 void sync_path(const fs::path& path) {
-  Descriptor file(path, O_RDONLY);
-  if (::fsync(file.get()) != 0) data_error("{}: fsync failed: {}", path.string(), std::strerror(errno));
+  Descriptor::open_to_read(path).sync();
 }
 
 void check_output_file(const fs::path& path) {
@@ -94,16 +68,14 @@ void check_output_file(const fs::path& path) {
 }
 
 std::uint64_t file_checksum(const fs::path& path) {
-  Descriptor file(path, O_RDONLY);
+  const Descriptor file = Descriptor::open_to_read(path);
   const std::unique_ptr<XXH64_state_t, decltype(&XXH64_freeState)> state(XXH64_createState(), XXH64_freeState);
   XXH64_reset(state.get(), 0);
   std::vector<char> block(1 << 20);
-  for (;;) {
-    const ssize_t n = ::read(file.get(), block.data(), block.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) data_error("{}: read error: {}", path.string(), std::strerror(errno));
-    if (n == 0) break;
-    XXH64_update(state.get(), block.data(), static_cast<std::size_t>(n));
+  std::int64_t offset = 0;
+  while (const std::size_t n = file.read_some(block.data(), block.size(), offset)) {
+    XXH64_update(state.get(), block.data(), n);
+    offset += static_cast<std::int64_t>(n);
   }
   return XXH64_digest(state.get());
 }

@@ -1,5 +1,4 @@
 // medfuse embed: one text embedding per line of a file, or per packed sample of a run's data.
-#include <filesystem>
 #include <numeric>
 #include <sstream>
 
@@ -16,8 +15,6 @@ namespace medfuse::launch {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 class EmbedCommand : public Command {
  public:
   std::string name() const override { return "embed"; }
@@ -30,15 +27,10 @@ class EmbedCommand : public Command {
   void describe(OptionTable& options) override {
     options.group("Arguments");
     options.add_argument("model", &model_folder_, "Hugging Face folder: its encoder without adapters");
-    options.add_argument("run", &selection_.run, "run folder: the encoder with what it learned");
+    selection_.describe(options, "packed data set instead of lines; default: the run's own");
     options.add_argument("input", &input_, "text file, one embedding per line");
-    options.add_argument("data", &selection_.data, "packed data set instead of lines; default: the run's own");
     options.add_argument("output", &output_, "HDF5 file to write: dataset 'embedding' float32 [rows, width]");
-    options.add_argument("text.model", &selection_.model, "where the run's base weights lie now, if they have moved");
-    options.add_argument("device", &selection_.device, "auto, cpu or cuda");
-    options.add("timeout", &selection_.timeout, "seconds after which a collective that a peer does not join is an error");
     options.add("max_tokens", &max_tokens_, "longer lines are cut there; default with --run: as its data was");
-    options.add("micro_batch", &micro_batch_, "samples per forward pass on a rank");
   }
 
   int run(const OptionTable& options, cluster::Process& process) override {
@@ -49,11 +41,12 @@ class EmbedCommand : public Command {
       if (model_folder_.empty() == selection_.run.empty()) usage_error("give either --model or --run");
       if (!model_folder_.empty()) require(input_, "input", "a text file, one embedding per line");
       if (!input_.empty() && !selection_.data.empty()) usage_error("give either --input or --data");
-      if (micro_batch_ < 1 || max_tokens_ < 1) usage_error("--micro_batch and --max_tokens must be at least 1");
+      selection_.check();
+      if (max_tokens_ < 1) usage_error("--max_tokens {} must be at least 1", max_tokens_);
     });
     if (!selection_.run.empty()) return embed_run(process);
     std::shared_ptr<model::TextEncoder> encoder;
-    JobRanks job(process, selection_.device, 600);
+    JobRanks job(process, selection_.device, selection_.timeout);
     cluster::together(process, [&] {
       model::TextOptions text;
       text.model = model_folder_;
@@ -80,7 +73,7 @@ class EmbedCommand : public Command {
     std::vector<std::int64_t> rows(static_cast<std::size_t>(open.reader->size()));
     std::iota(rows.begin(), rows.end(), 0);
     const at::Tensor table =
-        evaluate::embed(*open.model, *open.reader, rows, open.job->ranks().host, {micro_batch_, true});
+        evaluate::embed(*open.model, *open.reader, rows, open.job->ranks().host, {selection_.micro_batch, true});
     const auto ids = open.reader->admissions();
     write(process, table, {ids.begin(), ids.end()});
     return 0;
@@ -98,22 +91,20 @@ class EmbedCommand : public Command {
       }
       if (lines.empty()) data_error("--input {}: holds no line", input_);
     });
-    write(process, evaluate::embed_tokens(encoder, lines, job.ranks().host, micro_batch_), {});
+    write(process, evaluate::embed_tokens(encoder, lines, job.ranks().host, selection_.micro_batch), {});
   }
 
   void write(cluster::Process& process, const at::Tensor& table, const std::vector<std::int64_t>& admissions) {
     cluster::together(process, [&] {
       if (process.rank() != 0) return;
-      const fs::path partial = output_ + ".partial";
-      auto file = hdf5::File::create(partial);
+      PartialFile partial(output_);
+      auto file = hdf5::File::create(partial.beside());
       const at::Tensor rows = table.contiguous();
       file.write_matrix("embedding", std::vector<float>(rows.data_ptr<float>(), rows.data_ptr<float>() + rows.numel()),
                         static_cast<std::size_t>(rows.size(1)));
       if (!admissions.empty()) file.write("admission", admissions);
       file.close();
-      std::error_code error;
-      fs::rename(partial, output_, error);
-      if (error) data_error("{}: rename failed: {}", output_, error.message());
+      partial.commit();
       fmt::print("{} embeddings of width {} written to {}\n", rows.size(0), rows.size(1), output_);
     });
   }
@@ -122,7 +113,6 @@ class EmbedCommand : public Command {
   std::string model_folder_, input_, output_;
   std::int64_t max_tokens_ = 512;
   bool max_tokens_given_ = false;
-  std::int64_t micro_batch_ = 16;
 };
 
 }  // namespace

@@ -1,15 +1,11 @@
 #include "data/packed/reader.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <deque>
 #include <mutex>
 #include <stdexcept>
 
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/hdf5.h"
@@ -23,20 +19,6 @@ namespace fs = std::filesystem;
 
 /// Descriptors kept open, so that a data set of thousands of shards does not use up the process's limit.
 constexpr std::size_t open_files = 128;
-
-class Descriptor {
- public:
-  explicit Descriptor(const fs::path& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (fd_ < 0) data_error("{}: cannot be opened ({}): pack the data again", path.string(), std::strerror(errno));
-  }
-  ~Descriptor() { ::close(fd_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 /// Where a shard's arrays lie in its file. Samples are read with pread, without the HDF5 library and its global lock.
 struct Shard {
@@ -140,7 +122,7 @@ std::shared_ptr<const Descriptor> PackedReader::Shards::descriptor(std::size_t n
       shards[opened.front()].file.reset();
       opened.pop_front();
     }
-    shard.file = std::make_shared<const Descriptor>(shard.path);
+    shard.file = std::make_shared<const Descriptor>(Descriptor::open_to_read(shard.path));
     opened.push_back(number);
   }
   return shard.file;
@@ -149,16 +131,7 @@ std::shared_ptr<const Descriptor> PackedReader::Shards::descriptor(std::size_t n
 void PackedReader::Shards::read(const Shard& shard, const Descriptor& file, std::uint64_t at, void* out,
                                 std::size_t bytes) const {
   if (at > shard.bytes || bytes > shard.bytes - at) disagrees(shard.path, "the place of its data");
-  auto* next = static_cast<char*>(out);
-  while (bytes > 0) {
-    const ssize_t n = ::pread(file.get(), next, bytes, static_cast<off_t>(at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) data_error("{}: read error ({}): check the disk", shard.path.string(), std::strerror(errno));
-    if (n == 0) data_error("{}: became shorter while it was read: pack the data again", shard.path.string());
-    next += n;
-    at += static_cast<std::uint64_t>(n);
-    bytes -= static_cast<std::size_t>(n);
-  }
+  file.read(out, bytes, static_cast<std::int64_t>(at));
 }
 
 PackedReader::PackedReader(const fs::path& folder, bool verify) : shards_(std::make_unique<Shards>()) {

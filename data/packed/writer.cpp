@@ -82,9 +82,8 @@ ShardEntry write_shard(const std::filesystem::path& folder, std::int64_t number,
   ShardEntry entry;
   entry.file = shard_name(number);
   entry.samples = static_cast<std::int64_t>(samples.size());
-  const std::filesystem::path path = folder / entry.file;
-  const std::filesystem::path beside = folder / (entry.file + ".partial");
-  hdf5::File file = hdf5::File::create(beside);
+  PartialFile partial(folder / entry.file);
+  hdf5::File file = hdf5::File::create(partial.beside());
   write_attributes(file, info);
   file.write("admission", admissions);
   file.write("patient", patients);
@@ -97,12 +96,9 @@ ShardEntry write_shard(const std::filesystem::path& folder, std::int64_t number,
   }
   if (info.has_labels && !info.diseases.empty()) file.write_matrix("labels", labels, info.diseases.size());
   file.close();
-  sync_path(beside);
-  entry.bytes = std::filesystem::file_size(beside);
-  entry.checksum = file_checksum(beside);
-  std::error_code error;
-  std::filesystem::rename(beside, path, error);
-  if (error) data_error("{}: rename failed: {}", path.string(), error.message());
+  entry.bytes = std::filesystem::file_size(partial.beside());
+  entry.checksum = file_checksum(partial.beside());
+  partial.commit();
   return entry;
 }
 

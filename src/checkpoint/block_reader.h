@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "src/checkpoint/descriptor.h"
+#include "base/descriptor.h"
 #include "src/checkpoint/manifest.h"
 
 namespace medfuse::checkpoint {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "src/checkpoint/descriptor.h"
+#include "base/descriptor.h"
 
 namespace medfuse::checkpoint {
 

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/hdf5.h"
-#include "src/checkpoint/descriptor.h"
+#include "base/descriptor.h"
 #include "src/checkpoint/dtype.h"
 
 namespace medfuse::checkpoint {

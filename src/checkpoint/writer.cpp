@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
-#include "src/checkpoint/descriptor.h"
+#include "base/descriptor.h"
 #include "src/checkpoint/folder.h"
 #include "src/checkpoint/header_checksum.h"
 #include "src/checkpoint/layout.h"

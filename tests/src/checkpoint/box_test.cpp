@@ -1,7 +1,7 @@
 #include "src/checkpoint/box.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace medfuse::checkpoint {
 namespace {

@@ -1,8 +1,8 @@
 // Saving and loading over real ranks, through the job's control plane.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
-#include "src/checkpoint/process_team.h"
+#include "tests/src/checkpoint/process_team.h"
 #include "src/checkpoint/reader.h"
 #include "src/checkpoint/verify.h"
 #include "src/checkpoint/writer.h"

@@ -3,7 +3,7 @@
 #include <hdf5.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <csignal>
 #include <fstream>

@@ -1,7 +1,7 @@
 // A training state to save: every type and the odd shapes, replicated and sharded over any number of ranks.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <map>
 #include <string>

@@ -4,8 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <utility>
 
-namespace medfuse::checkpoint {
+namespace medfuse {
 
 /// Errors are Error(data) with the path and what the system said.
 class Descriptor {
@@ -14,6 +15,8 @@ class Descriptor {
   static Descriptor open_to_write(const std::filesystem::path& path);
   /// Creates an empty file, mode 0600; one that is already there is an error.
   static void create(const std::filesystem::path& path);
+  /// An empty file to write, mode 0600 if it is new; what was there is gone.
+  static Descriptor replace(const std::filesystem::path& path);
 
   Descriptor(Descriptor&& other) noexcept : path_(std::move(other.path_)), fd_(other.fd_) { other.fd_ = -1; }
   Descriptor& operator=(Descriptor&&) = delete;
@@ -21,6 +24,8 @@ class Descriptor {
 
   std::int64_t size() const;
   void read(void* data, std::size_t bytes, std::int64_t offset) const;
+  /// At most `bytes`; fewer, or 0, at the end of the file.
+  std::size_t read_some(void* data, std::size_t bytes, std::int64_t offset) const;
   void write(const void* data, std::size_t bytes, std::int64_t offset) const;
   /// Makes the disk give the space now, so that a full disk shows before anything is written.
   void reserve(std::int64_t bytes) const;
@@ -34,4 +39,4 @@ class Descriptor {
   int fd_;
 };
 
-}  // namespace medfuse::checkpoint
+}  // namespace medfuse

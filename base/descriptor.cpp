@@ -1,4 +1,4 @@
-#include "src/checkpoint/descriptor.h"
+#include "base/descriptor.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 
-namespace medfuse::checkpoint {
+namespace medfuse {
 namespace fs = std::filesystem;
 
 namespace {
@@ -25,6 +25,7 @@ Descriptor::Descriptor(fs::path path, int flags)
 
 Descriptor Descriptor::open_to_read(const fs::path& path) { return {path, O_RDONLY}; }
 Descriptor Descriptor::open_to_write(const fs::path& path) { return {path, O_RDWR}; }
+Descriptor Descriptor::replace(const fs::path& path) { return {path, O_RDWR | O_CREAT | O_TRUNC}; }
 void Descriptor::create(const fs::path& path) { Descriptor(path, O_RDWR | O_CREAT | O_EXCL); }
 
 Descriptor::~Descriptor() {
@@ -41,16 +42,22 @@ std::int64_t Descriptor::size() const {
   return status.st_size;
 }
 
+std::size_t Descriptor::read_some(void* data, std::size_t bytes, std::int64_t offset) const {
+  for (;;) {
+    const ssize_t n = ::pread(fd_, data, std::min(bytes, kLargestCall), offset);
+    if (n >= 0) return static_cast<std::size_t>(n);
+    if (errno != EINTR) fail("read error", errno);
+  }
+}
+
 void Descriptor::read(void* data, std::size_t bytes, std::int64_t offset) const {
   auto* next = static_cast<char*>(data);
   while (bytes > 0) {
-    const ssize_t n = ::pread(fd_, next, std::min(bytes, kLargestCall), offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("read error", errno);
+    const std::size_t n = read_some(next, bytes, offset);
     if (n == 0) data_error("{}: ends early", path_.string());
     next += n;
-    offset += n;
-    bytes -= static_cast<std::size_t>(n);
+    offset += static_cast<std::int64_t>(n);
+    bytes -= n;
   }
 }
 
@@ -71,11 +78,11 @@ void Descriptor::reserve(std::int64_t bytes) const {
   int error = EINTR;
   while (error == EINTR) error = ::posix_fallocate(fd_, 0, bytes);
   // Some file systems cannot reserve; there a full disk shows while writing.
-  if (error != 0 && error != EOPNOTSUPP && error != EINVAL) fail("no space for the checkpoint", error);
+  if (error != 0 && error != EOPNOTSUPP && error != EINVAL) fail("cannot reserve its space", error);
 }
 
 void Descriptor::sync() const {
   if (::fsync(fd_) != 0) fail("fsync failed", errno);
 }
 
-}  // namespace medfuse::checkpoint
+}  // namespace medfuse
