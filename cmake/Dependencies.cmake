@@ -16,6 +16,12 @@ if(NOT EXISTS "${torch_root}/include/torch/csrc/api/include/torch/torch.h")
 endif()
 cmake_path(GET torch_root PARENT_PATH site_packages)
 set(nvidia_root "${site_packages}/nvidia" CACHE PATH "Folder of the NVIDIA wheels (cu13, nccl)")
+foreach(needed nccl/include/nccl.h cu13/include/cuda_runtime_api.h cu13/include/crt)
+  if(NOT EXISTS "${nvidia_root}/${needed}")
+    message(FATAL_ERROR "${nvidia_root}/${needed} is missing: install launch/requirements-torch.txt, or set "
+      "-Dnvidia_root=DIR to the folder of the wheels that LibTorch was built against")
+  endif()
+endforeach()
 
 add_library(torch_deps INTERFACE)
 add_library(medfuse::torch ALIAS torch_deps)

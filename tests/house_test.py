@@ -67,6 +67,14 @@ class House(unittest.TestCase):
                 self.assertTrue(lines[0].startswith("// "), path)
                 self.assertIn("#pragma once", lines, path)
 
+    def test_sources_include_their_header_first(self):
+        """So a header that does not say all it needs does not compile; cmake/HeadersAlone.cmake relies on it."""
+        for path in files():
+            own = path.with_suffix(".h")
+            if path.suffix == ".cpp" and (ROOT / own).exists():
+                first = re.search(r"^#include (.*)", (ROOT / path).read_text(), re.M).group(1)
+                self.assertEqual(first, f'"{own}"', path)
+
     def test_files_are_short(self):
         for path in files():
             self.assertLessEqual(len((ROOT / path).read_text().splitlines()), LONGEST, path)

@@ -17,6 +17,16 @@ Json interval(const std::optional<Interval>& value) {
   return value ? Json::array({value->low, value->high}) : Json(nullptr);
 }
 
+Json parts_json(const std::optional<Disentanglement>& parts) {
+  if (!parts) return nullptr;
+  Json json;
+  json["text_auroc"] = number(parts->text_auroc);
+  json["labs_auroc"] = number(parts->labs_auroc);
+  json["shared_auroc"] = number(parts->shared_auroc);
+  json["mutual_information"] = parts->mutual_information;
+  return json;
+}
+
 Json disease_json(const DiseaseScores& d) {
   Json json;
   json["f1"] = d.f1;
@@ -74,6 +84,7 @@ Json to_json(const Evaluation& e) {
   json["macro_auroc_interval"] = interval(s.macro_auroc_interval);
   Json& diseases = json["per_disease"] = Json::object();
   for (const DiseaseScores& d : s.diseases) diseases[d.name] = disease_json(d);
+  json["disentanglement"] = parts_json(e.parts);
   json["notes"] = s.notes;
   return json;
 }
@@ -122,6 +133,12 @@ std::string table(const Evaluation& e) {
                         "macro AUROC {:.3f} to {:.3f}\n",
                         s.macro_f1_interval->low, s.macro_f1_interval->high, s.macro_auroc_interval->low,
                         s.macro_auroc_interval->high);
+  }
+  if (e.parts) {
+    text += fmt::format("parts alone (linear probes, macro AUROC): text {}, labs {}, shared {}; "
+                        "vCLUB(text and labs; shared) {:.2f} nats\n",
+                        cell(e.parts->text_auroc), cell(e.parts->labs_auroc), cell(e.parts->shared_auroc),
+                        e.parts->mutual_information);
   }
   for (const std::string& note : s.notes) text += "note: " + note + '\n';
   return text;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "src/evaluate/scores.h"
@@ -18,11 +19,12 @@ struct Evaluation {
   std::int64_t samples = 0;
   std::int64_t patients = 0;
   Scores scores;
+  std::optional<Disentanglement> parts;  ///< none without a fusion of both views
 };
 
 /// Keys: macro_f1, micro_f1, macro_precision, macro_recall, accuracy, macro_auroc, macro_auprc, threshold (disease ->
 /// threshold), per_disease (disease -> f1, precision, recall, accuracy, auroc, auprc, threshold, ...), split, samples
-/// and more. An undefined score is null, and `notes` says why.
+/// disentanglement (null, or text_auroc, labs_auroc, shared_auroc, mutual_information) and more. An undefined score is null, and `notes` says why.
 nlohmann::ordered_json to_json(const Evaluation& evaluation);
 
 /// Writes to_json() atomically, mode 0600. Throws Error(data).

@@ -48,35 +48,53 @@ std::vector<std::int64_t> chosen(const std::vector<std::int64_t>& indices, std::
 
 }  // namespace
 
-Predictions predict(model::MedfuseModel& model, const data::PackedReader& reader,
-                    const std::vector<std::int64_t>& indices, cluster::Communicator& host,
-                    const InferenceOptions& options) {
+Inference infer(model::MedfuseModel& model, const data::PackedReader& reader, const std::vector<std::int64_t>& indices,
+                cluster::Communicator& host, const InferenceOptions& options) {
   const data::PackedInfo& info = reader.info();
   const at::Device device = model.text_head->weight.device();
-  const bool text = !options.fused || model.fusion->uses_text();
-  const bool labs = options.fused && model.fusion->uses_labs();
-  const auto diseases = model.text_head->weight.size(0);
+  const train::Parts parts{.text = !options.fused || model.fusion->uses_text(),
+                           .labs = options.fused && model.fusion->uses_labs()};
+  const bool apart = options.fused && model.fusion->uses_both();
   const auto rows_of = [&](std::span<const std::int64_t> rows) {
-    const train::Batch batch = train::make_batch(reader, chosen(indices, rows), model.state_type(), device, {.text = text, .labs = labs});
+    const train::Batch batch = train::make_batch(reader, chosen(indices, rows), model.state_type(), device, parts);
     at::Tensor embedding_BD;
     model::LabTokens tokens;
-    if (text) embedding_BD = model.embed(batch.tokens_BL, batch.lengths_B);
+    if (parts.text) embedding_BD = model.embed(batch.tokens_BL, batch.lengths_B);
     if (!options.fused) return model.text_head->forward(embedding_BD).sigmoid();
-    if (labs) tokens = model.labs->encode(batch.labs_BC, batch.observed_BC);
-    return model.fusion->forward(embedding_BD, tokens.tokens_BTW, tokens.mask_BT).logits_BK.sigmoid();
+    if (parts.labs) tokens = model.labs->encode(batch.labs_BC, batch.observed_BC);
+    const auto output = model.fusion->forward(embedding_BD, tokens.tokens_BTW, tokens.mask_BT);
+    const at::Tensor probabilities_BK = output.logits_BK.sigmoid();
+    return apart ? at::cat({probabilities_BK, output.specific_BF, output.shared_BG}, 1) : probabilities_BK;
   };
-  const at::Tensor table = gather_rows(lengths_of(reader, indices), diseases, host, options.micro_batch, rows_of);
+  const std::int64_t diseases = model.text_head->weight.size(0);
+  const std::int64_t specific = apart ? model.fusion->specific_width() : 0;
+  const std::int64_t shared = apart ? model.fusion->shared_width() : 0;
+  const at::Tensor table =
+      gather_rows(lengths_of(reader, indices), diseases + specific + shared, host, options.micro_batch, rows_of);
 
-  Predictions predictions;
+  Inference inference;
+  if (apart) {
+    inference.specific_NF = table.narrow(1, diseases, specific);
+    inference.shared_NG = table.narrow(1, diseases + specific, shared);
+  }
+  const at::Tensor probabilities = table.narrow(1, 0, diseases).contiguous();
+  Predictions& predictions = inference.predictions;
   predictions.diseases = info.diseases;
-  predictions.probabilities.assign(table.data_ptr<double>(), table.data_ptr<double>() + table.numel());
+  predictions.probabilities.assign(probabilities.data_ptr<double>(),
+                                   probabilities.data_ptr<double>() + probabilities.numel());
   for (const auto index : indices) {
     const data::Sample sample = reader.sample(index);
     predictions.admissions.push_back(sample.admission);
     predictions.patients.push_back(sample.patient);
     predictions.labels.insert(predictions.labels.end(), sample.labels.begin(), sample.labels.end());
   }
-  return predictions;
+  return inference;
+}
+
+Predictions predict(model::MedfuseModel& model, const data::PackedReader& reader,
+                    const std::vector<std::int64_t>& indices, cluster::Communicator& host,
+                    const InferenceOptions& options) {
+  return infer(model, reader, indices, host, options).predictions;
 }
 
 at::Tensor embed(model::MedfuseModel& model, const data::PackedReader& reader,

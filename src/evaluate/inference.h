@@ -1,7 +1,7 @@
 // What a model says about packed samples, over all ranks: probabilities per disease, or one embedding per sample.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <vector>
@@ -18,7 +18,18 @@ struct InferenceOptions {
   bool fused = true;              ///< false: the text encoder's own head, all there is before the fusion stage
 };
 
-/// Probabilities of the samples `indices`, in that order, on every rank. Collective over `host`, a group of host tensors.
+/// Probabilities of samples, and the parts of the fusion that they come from.
+struct Inference {
+  Predictions predictions;
+  at::Tensor specific_NF;  ///< [S_A, S_B], float64; undefined without a fusion of both views
+  at::Tensor shared_NG;    ///< S_C, float64; undefined likewise
+};
+
+/// Of the samples `indices`, in that order, on every rank. Collective over `host`, a group of host tensors.
+Inference infer(model::MedfuseModel& model, const data::PackedReader& reader, const std::vector<std::int64_t>& indices,
+                cluster::Communicator& host, const InferenceOptions& options = {});
+
+/// The predictions alone.
 Predictions predict(model::MedfuseModel& model, const data::PackedReader& reader,
                     const std::vector<std::int64_t>& indices, cluster::Communicator& host,
                     const InferenceOptions& options = {});

@@ -227,6 +227,16 @@ std::string scores_table(const Scores& s) {
   return html;
 }
 
+std::string parts_table(const Disentanglement& parts) {
+  return fmt::format(
+      "<section id=\"parts\">\n<h2>What the parts say alone</h2>\n<p class=\"how\">Macro AUROC of a linear probe on one "
+      "part of the fusion, fitted on the validation split. A low mutual information counts only if the shared part still "
+      "predicts.</p>\n<div class=\"table\"><table>\n<thead><tr><th>Text only (S<sub>A</sub>)</th><th>Labs only "
+      "(S<sub>B</sub>)</th><th>Shared (S<sub>C</sub>)</th><th>vCLUB of specific and shared parts</th></tr></thead>\n"
+      "<tbody><tr><td>{}</td><td>{}</td><td>{}</td><td>{:.2f} nats</td></tr></tbody>\n</table></div>\n</section>\n",
+      number(parts.text_auroc), number(parts.labs_auroc), number(parts.shared_auroc), parts.mutual_information);
+}
+
 constexpr const char* kDefinitions =
     "<section id=\"definitions\">\n<h2>How the figures are defined</h2>\n<dl>\n"
     "<dt>Thresholds</dt><dd>Per disease the probability with the highest F1 on the validation split; the split shown "
@@ -239,7 +249,9 @@ constexpr const char* kDefinitions =
     "<dt>Brier score and ECE</dt><dd>Mean squared difference of probability and truth; expected calibration error over "
     "ten bins of equal width.</dd>\n"
     "<dt>Intervals</dt><dd>95&#160;% percentile bootstrap, drawing patients with replacement; thresholds and model "
-    "stay.</dd>\n</dl>\n</section>\n";
+    "stay.</dd>\n"
+    "<dt>Mutual information</dt><dd>Variational upper bound vCLUB by an estimator that training never saw, fitted on the "
+    "validation split.</dd>\n</dl>\n</section>\n";
 
 }  // namespace
 
@@ -273,6 +285,7 @@ std::string write_report(const std::filesystem::path& path, const Evaluation& ev
   }
   html += "<section id=\"scores\">\n<h2>Scores</h2>\n" + tiles(evaluation.scores) +
           "<h3>By disease</h3>\n" + scores_table(evaluation.scores) + "</section>\n";
+  if (evaluation.parts) html += parts_table(*evaluation.parts);
   if (failure.empty()) {
     html += plot_markers() + page.sections();
     if (!trained) {

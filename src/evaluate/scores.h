@@ -54,6 +54,15 @@ struct Scores {
   std::vector<std::string> notes;       ///< which diseases a mean leaves out, and why
 };
 
+/// What the parts of the disentangled fusion say alone, by disentanglement().
+struct Disentanglement {
+  /// Macro AUROC of a linear probe on one part; undefined where no disease has both classes.
+  std::optional<double> text_auroc;    ///< S_A
+  std::optional<double> labs_auroc;    ///< S_B
+  std::optional<double> shared_auroc;  ///< S_C
+  double mutual_information = 0;       ///< vCLUB([S_A, S_B]; S_C) in nats, by an estimator that training never saw
+};
+
 /// Threshold with the highest F1 per disease; use it on the validation split only. Candidates lie midway between
 /// neighbouring distinct probabilities and below the lowest. Among equals the one nearest to 0.5 is taken, then the
 /// higher. 0.5 where a disease has no positive sample. Throws as check_labelled() does.

@@ -2,7 +2,8 @@
 // ranks: the negatives are the whole global batch, which needs only its mean and variance.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/linear.h>
 
 #include <cstdint>
 #include <functional>

@@ -1,7 +1,8 @@
 // Multi-head attention over short sequences of tokens, as the lab transformer and the fusion use it.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/linear.h>
 
 #include <cstdint>
 #include <string>

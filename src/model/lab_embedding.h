@@ -1,7 +1,8 @@
 // Tokens of lab values: a value embedding plus a column embedding.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/linear.h>
 
 #include <cstdint>
 #include <string>

@@ -1,7 +1,7 @@
 // From the decoder's tokens to a prediction of every column.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <string>

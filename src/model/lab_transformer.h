@@ -1,7 +1,9 @@
 // Masked autoencoder over the columns of a table of lab results (ReMasker, Du et al., arXiv 2309.13793).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/normalization.h>
 
 #include <cstdint>
 #include <memory>

@@ -2,7 +2,7 @@
 // a root mean square norm, on sequences laid end to end.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <functional>

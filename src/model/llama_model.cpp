@@ -1,5 +1,7 @@
 #include "src/model/llama_model.h"
 
+#include <torch/nn/modules/container/modulelist.h>
+
 #include <algorithm>
 #include <set>
 

@@ -1,7 +1,7 @@
 // The stack of blocks between the token embedding and the final norm.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <memory>

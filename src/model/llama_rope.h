@@ -1,7 +1,7 @@
 // Angles of the rotary position embedding for the frequencies that a Llama configuration asks for.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 

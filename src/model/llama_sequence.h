@@ -1,7 +1,7 @@
 // Token sequences laid end to end without padding, and what each row of the result needs to know about itself.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <vector>

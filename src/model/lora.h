@@ -1,7 +1,7 @@
 // Low-rank adaptation (Hu et al., arXiv 2106.09685) of frozen linear layers, and where it is put.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <string>

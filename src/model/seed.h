@@ -1,7 +1,7 @@
 // Initial values that depend on a parameter's name and the seed only: not on construction order, rank or mesh.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 

@@ -1,7 +1,7 @@
 // The text view: a pretrained language model of the Llama architecture, frozen, with LoRA adapters that are trained.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <memory>

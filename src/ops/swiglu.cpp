@@ -1,6 +1,7 @@
 #include "src/ops/swiglu.h"
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 #include <stdexcept>
 

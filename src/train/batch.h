@@ -1,7 +1,7 @@
 // Samples as tensors: one micro-batch, padded on the right to its longest text.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <span>

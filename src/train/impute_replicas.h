@@ -1,7 +1,7 @@
 // Copies of one lab transformer that share its weights but not its gradients: each thread does a part of the batch.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <functional>

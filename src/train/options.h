@@ -16,7 +16,6 @@ struct LengthOptions {
   double epochs = 0;
 };
 
-
 struct EncodersOptions {
   LengthOptions length{0, 3};
   double lab_learning_rate = 1e-3;
@@ -44,6 +43,7 @@ struct TrainOptions {
   double final_rate = 0.05;        ///< learning rate at the end of the cosine, as a share of the peak
   double clip = 1.0;               ///< largest global gradient norm; 0: no clipping
   model::TextOptions text;
+  std::int64_t text_cache_mib = 0; ///< memory of a rank for the states below the lowest adapter; 0: they are not kept
   model::LabOptions labs;
   model::FusionOptions fusion;
   EncodersOptions encoders;

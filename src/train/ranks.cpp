@@ -1,6 +1,6 @@
 #include "src/train/ranks.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <string>

@@ -1,7 +1,7 @@
 // What the stages have in common: losses on labels, lengths, schedules, parameter groups.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 

@@ -1,6 +1,7 @@
 #include "tests/cluster/conformance.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <stdexcept>
 #include <vector>

@@ -2,7 +2,8 @@
 #include "cluster/mpi_communicator.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <string>
 

@@ -2,7 +2,8 @@
 #include "cluster/nccl_communicator.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/cuda.h>
+#include <torch/types.h>
 
 #include <string>
 

@@ -1,7 +1,9 @@
 #include "src/model/club.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/optim/adam.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <barrier>
 #include <cmath>

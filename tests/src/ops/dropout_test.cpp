@@ -2,7 +2,8 @@
 #include "src/ops/dropout.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/autograd.h>
+#include <torch/types.h>
 
 #include "base/random.h"
 

@@ -1,7 +1,9 @@
 // The fused operations against the plain formulas: values, gradients, types, odd widths, extreme inputs, threads.
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/autograd.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <functional>
 

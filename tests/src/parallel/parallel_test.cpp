@@ -1,6 +1,7 @@
 // Gradient reduction, the global sum with gradients, and the clipping norm, each against one rank doing all the work.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <limits>

@@ -116,6 +116,18 @@ TEST_F(OracleTest, RanksWithoutASampleJoinIn) {
   EXPECT_LE(distance, 1e-9) << name;
 }
 
+// Kept states save work on texts that a rank has seen before, which are others on every number of ranks.
+TEST_F(OracleTest, KeptStatesChangeNothing) {
+  auto options = tiny::options("f64");
+  options.text.lora.layers = "last:1";
+  const auto oracle = run(options, *alone_, *alone_);
+  options.text_cache_mib = 1;
+  const auto parallel = run(options, *world_, *world_);
+  const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
+  EXPECT_LE(distance, 1e-9) << name;
+  EXPECT_GT(parallel.model->text->cached_bytes(), 0);
+}
+
 TEST_F(OracleTest, TrainingMovesEveryParameter) {
   const auto options = tiny::options("f64");
   const auto trained = run(options, *alone_, *alone_);

@@ -44,8 +44,10 @@ inline constexpr std::int64_t vocabulary = 40;
 inline constexpr std::int64_t diseases = 3;
 inline constexpr std::int64_t lab_columns = 5;
 
-/// The same samples on every call: texts of 2 to 11 tokens, labs with holes, one row without any lab.
-inline void write_data(const fs::path& folder, std::int64_t samples = 19) {
+/// The same samples on every call: texts of 2 to 11 tokens, labs with holes, one row without any lab, labels that mean
+/// nothing. `edit` may change each sample before it is written.
+inline void write_data(const fs::path& folder, std::int64_t samples = 19,
+                       const std::function<void(data::Sample&)>& edit = {}) {
   std::mt19937_64 random(7);
   data::PackedIndex index;
   data::PackedInfo& info = index.info;
@@ -69,6 +71,7 @@ inline void write_data(const fs::path& folder, std::int64_t samples = 19) {
       sample.labs.push_back(seen ? static_cast<float>(random() % 1000) / 1000.0f : 0.0f);
     }
     for (std::int64_t k = 0; k < diseases; ++k) sample.labels.push_back(random() % 2);
+    if (edit) edit(sample);
     all.push_back(std::move(sample));
   }
   index.shards.push_back(data::write_shard(folder, 0, info, all));
@@ -107,12 +110,14 @@ inline std::unique_ptr<model::MedfuseModel> make_model(const TrainOptions& o, co
   config.head_dim = 8;
   config.max_position_embeddings = 64;
   auto text = std::make_shared<model::TextEncoder>(o.text, config, model::compute_type(o.precision), o.seed);
+  text->cache_frozen_states(o.text_cache_mib << 20);
   return std::make_unique<model::MedfuseModel>(model_options(o, info), text);
 }
 
 using Parameters = std::vector<std::pair<std::string, at::Tensor>>;
 
 struct Run {
+  std::shared_ptr<model::MedfuseModel> model;
   Parameters parameters;
   std::vector<double> losses;
   std::vector<double> information;  ///< vCLUB estimate of each fusion step
@@ -121,7 +126,7 @@ struct Run {
 /// Trains to the end. `after_step` may throw, to break a run off.
 inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks ranks, const fs::path& checkpoints,
                  std::int64_t checkpoint_every = 0, const std::function<void(const StepRecord&)>& after_step = {}) {
-  const auto model = make_model(o, reader.info());
+  const std::shared_ptr<model::MedfuseModel> model = make_model(o, reader.info());
   std::vector<NamedTensor> parameters;
   for (const auto& [name, tensor] : model->trainable()) parameters.push_back({name, tensor});
   std::vector<Trainer::StagePlan> plans = {
@@ -130,6 +135,7 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
       {"fusion", FusionStage::count_steps(o, reader),
        [&] { return std::make_unique<FusionStage>(o, *model, reader, ranks); }}};
   Run run;
+  run.model = model;
   Observer observer;
   observer.stepped = [&](const StepRecord& record) {
     run.losses.push_back(record.loss);
