@@ -6,6 +6,7 @@
 #include "cluster/together.h"
 #include "launch/command.h"
 #include "launch/run_frame.h"
+#include "src/evaluate/disentanglement.h"
 #include "src/evaluate/evaluation_json.h"
 #include "src/evaluate/inference.h"
 #include "src/evaluate/report.h"
@@ -32,13 +33,8 @@ class EvaluateCommand : public Command {
 
   void describe(OptionTable& options) override {
     options.group("Arguments");
-    options.add_argument("run", &selection_.run, "run folder");
-    options.add_argument("data", &selection_.data, "another packed data set with labels");
+    selection_.describe(options, "another packed data set with labels");
     options.add_argument("split", &split_, "train, validation or test");
-    options.add_argument("text.model", &selection_.model, "where the base weights lie now, if they have moved");
-    options.add_argument("device", &selection_.device, "auto, cpu or cuda");
-    options.add("timeout", &selection_.timeout, "seconds after which a collective that a peer does not join is an error");
-    options.add("micro_batch", &micro_batch_, "samples per forward pass on a rank");
   }
 
   int run(const OptionTable&, cluster::Process& process) override {
@@ -46,7 +42,7 @@ class EvaluateCommand : public Command {
     cluster::together(process, [&] {
       require(selection_.run, "run", "the run folder");
       split = parse_split(split_);
-      if (micro_batch_ < 1) usage_error("--micro_batch {} must be at least 1", micro_batch_);
+      selection_.check();
     });
     OpenRun open = open_run(process, selection_);
     // Thresholds always come from the validation split of the run's own data, also for the scores of other data.
@@ -64,16 +60,17 @@ class EvaluateCommand : public Command {
       }
       if (rows.empty()) data_error("{}: its {} split is empty", open.data, split_);
     });
-    const evaluate::InferenceOptions options{micro_batch_, open.loaded.fused()};
+    const evaluate::InferenceOptions options{selection_.micro_batch, open.loaded.fused()};
     cluster::Communicator& host = open.job->ranks().host;
-    const auto validation = evaluate::predict(*open.model, validation_data, validation_rows, host, options);
-    const auto predictions = evaluate::predict(*open.model, *open.reader, rows, host, options);
-    if (process.rank() == 0) write(open, validation, predictions);
+    const auto validation = evaluate::infer(*open.model, validation_data, validation_rows, host, options);
+    const auto judged = evaluate::infer(*open.model, *open.reader, rows, host, options);
+    if (process.rank() == 0) write(open, validation, judged);
     return 0;
   }
 
  private:
-  void write(const OpenRun& open, const evaluate::Predictions& validation, const evaluate::Predictions& predictions) {
+  void write(const OpenRun& open, const evaluate::Inference& validation, const evaluate::Inference& judged) {
+    const evaluate::Predictions& predictions = judged.predictions;
     evaluate::Evaluation evaluation;
     evaluation.split = split_;
     evaluation.data = open.data;
@@ -81,12 +78,19 @@ class EvaluateCommand : public Command {
     evaluation.step = open.loaded.step;
     evaluation.samples = std::ssize(predictions.admissions);
     evaluation.patients = std::ssize(std::set<std::int64_t>(predictions.patients.begin(), predictions.patients.end()));
-    evaluation.scores = evaluate::score(predictions, evaluate::choose_thresholds(validation));
+    evaluation.scores = evaluate::score(predictions, evaluate::choose_thresholds(validation.predictions));
     evaluate::add_bootstrap_intervals(evaluation.scores, predictions, open.options.seed);
+    if (judged.shared_NG.defined() && validation.predictions.size() > 1) {
+      evaluation.parts = evaluate::disentanglement(validation, judged, open.options.seed);
+    }
 
     // The scores on the run's own test split are the run's result; others stand beside it.
     std::string suffix = split_ == "test" ? "" : "." + split_;
-    if (!selection_.data.empty()) suffix += "." + fs::weakly_canonical(open.data).filename().string();
+    if (!selection_.data.empty()) {
+      // Packed folders are often all called alike: the one above tells them apart.
+      const fs::path data = fs::weakly_canonical(open.data);
+      suffix += "." + data.parent_path().filename().string() + "-" + data.filename().string();
+    }
     const fs::path folder = selection_.run;
     evaluate::write_evaluation(folder / ("evaluation" + suffix + ".json"), evaluation);
     evaluate::ReportOptions report;
@@ -100,7 +104,6 @@ class EvaluateCommand : public Command {
 
   RunSelection selection_;
   std::string split_ = "test";
-  std::int64_t micro_batch_ = 16;
 };
 
 }  // namespace

@@ -20,6 +20,8 @@ class ImputeCommand : public Command {
     options.group("Arguments");
     options.add_argument("input", &input_, "CSV: a header row, then numbers or nothing");
     options.add_argument("output", &output_, "CSV to write: observed cells byte for byte, empty ones filled");
+    options.add("extra_decimals", &extra_decimals_,
+                "decimals of a filled cell beyond those of its column; 0 rounds columns of whole numbers to whole numbers");
     options.group("Training (the defaults suit most tables)");
     options.add("epochs", &options_.epochs, "passes over the table; 0: chosen by the number of rows");
     options.add("batch", &options_.batch, "rows per step");
@@ -37,6 +39,9 @@ class ImputeCommand : public Command {
     require(input_, "input", "the table to fill");
     require(output_, "output", "the file to write");
     if (process.size() > 1) usage_error("impute uses threads, not ranks: start it alone, without mpirun");
+    if (extra_decimals_ < 0 || extra_decimals_ > 12) {
+      usage_error("--extra_decimals {} must lie between 0 and 12", extra_decimals_);
+    }
     check_output_file(output_);
     const auto table = data::NumericTable::read(input_);
     train::Progress progress;
@@ -46,7 +51,7 @@ class ImputeCommand : public Command {
     };
     const auto full = train::impute(options_, table.columns(), table.values(), show);
     progress.finish();
-    write_file_atomically(output_, table.completed(full));
+    write_file_atomically(output_, table.completed(full, static_cast<int>(extra_decimals_)));
     fmt::print("{} empty cells of {} rows x {} columns filled: {}\n", table.empty_cells(), table.rows(), table.columns(),
                output_);
     return 0;
@@ -54,6 +59,7 @@ class ImputeCommand : public Command {
 
  private:
   std::string input_, output_;
+  std::int64_t extra_decimals_ = 3;
   train::ImputeOptions options_;
 };
 

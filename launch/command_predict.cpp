@@ -20,13 +20,8 @@ class PredictCommand : public Command {
 
   void describe(OptionTable& options) override {
     options.group("Arguments");
-    options.add_argument("run", &selection_.run, "run folder");
-    options.add_argument("data", &selection_.data, "packed data set (medfuse pack --like RUN); all its samples are predicted");
+    selection_.describe(options, "packed data set (medfuse pack --like RUN); all its samples are predicted");
     options.add_argument("output", &output_, "CSV file to write, readable by you only");
-    options.add_argument("text.model", &selection_.model, "where the base weights lie now, if they have moved");
-    options.add_argument("device", &selection_.device, "auto, cpu or cuda");
-    options.add("timeout", &selection_.timeout, "seconds after which a collective that a peer does not join is an error");
-    options.add("micro_batch", &micro_batch_, "samples per forward pass on a rank");
   }
 
   int run(const OptionTable&, cluster::Process& process) override {
@@ -34,14 +29,14 @@ class PredictCommand : public Command {
       require(selection_.run, "run", "the run folder");
       require(selection_.data, "data", "a packed data set");
       require(output_, "output", "the CSV file to write");
-      if (micro_batch_ < 1) usage_error("--micro_batch {} must be at least 1", micro_batch_);
+      selection_.check();
       check_output_file(output_);
     });
     OpenRun open = open_run(process, selection_);
     std::vector<std::int64_t> rows(static_cast<std::size_t>(open.reader->size()));
     std::iota(rows.begin(), rows.end(), 0);
     auto predictions = evaluate::predict(*open.model, *open.reader, rows, open.job->ranks().host,
-                                         {micro_batch_, open.loaded.fused()});
+                                         {selection_.micro_batch, open.loaded.fused()});
     predictions.diseases = open.trained.diseases;  // the data may know none
     cluster::together(process, [&] {
       if (process.rank() == 0) evaluate::write_predictions(output_, predictions);
@@ -53,7 +48,6 @@ class PredictCommand : public Command {
  private:
   RunSelection selection_;
   std::string output_;
-  std::int64_t micro_batch_ = 16;
 };
 
 }  // namespace

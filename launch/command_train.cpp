@@ -112,6 +112,7 @@ class TrainCommand : public Command {
       folder.emplace(run_, process.rank() == 0);
       model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()));
       model->to(job.device());
+      model->text->cache_frozen_states(options_.text_cache_mib << 20);
       folder->adopt(options.resolved(), read_file(fs::path(options_.data) / "index.json"),
                     train::weights_identity(options_.text.model));
     });

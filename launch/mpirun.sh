@@ -2,6 +2,10 @@
 # mpirun with what several ranks on one machine need: launch/mpirun.sh N medfuse-arguments...
 #   more ranks than cores, no pinning, one OpenMP thread a rank (MEDFUSE_THREADS for more), root allowed in containers.
 set -euo pipefail
+if ! [[ ${1:-} =~ ^[1-9][0-9]*$ ]]; then
+  printf 'usage: launch/mpirun.sh RANKS COMMAND [OPTIONS]     (for example: launch/mpirun.sh 2 info)\n' >&2
+  exit 2
+fi
 ranks=$1
 shift
 export OMP_NUM_THREADS=${MEDFUSE_THREADS:-1} OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

@@ -23,6 +23,20 @@ JobRanks::JobRanks(cluster::Process& process, const std::string& device, double 
   if (device_) device_->set_timeout(timeout);
 }
 
+void RunSelection::describe(OptionTable& options, const std::string& data_help) {
+  options.add_argument("run", &run, "run folder");
+  options.add_argument("data", &data, data_help);
+  options.add_argument("text.model", &model, "where the run's base weights lie now, if they have moved");
+  options.add_argument("device", &device, "auto, cpu or cuda");
+  options.add("timeout", &timeout, "seconds after which a collective that a peer does not join is an error");
+  options.add("micro_batch", &micro_batch, "samples per forward pass on a rank");
+}
+
+void RunSelection::check() const {
+  if (micro_batch < 1) usage_error("--micro_batch {} must be at least 1", micro_batch);
+  if (!(timeout > 0)) usage_error("--timeout {} must be positive", timeout);
+}
+
 OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
   OpenRun open;
   cluster::together(process, [&] { open.options = read_run_options(selection.run); });

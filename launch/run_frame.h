@@ -7,6 +7,7 @@
 #include "cluster/communicator.h"
 #include "cluster/process.h"
 #include "data/packed/reader.h"
+#include "launch/option_table.h"
 #include "src/model/medfuse_model.h"
 #include "src/train/options.h"
 #include "src/train/ranks.h"
@@ -27,13 +28,19 @@ class JobRanks {
   std::unique_ptr<cluster::Communicator> device_;  // null: the host's serves
 };
 
-/// Where options came from and where things lie, for commands on a finished (or running) run.
+/// Which run a command works on and how, for commands on a finished (or running) run.
 struct RunSelection {
+  /// Binds --run, --data (meaning `data_help`), --text.model, --device, --timeout and --micro_batch.
+  void describe(OptionTable& options, const std::string& data_help);
+  /// Throws Error(usage) naming the option that cannot be.
+  void check() const;
+
   std::string run;              ///< --run
   std::string data;             ///< --data; empty: the run's own
   std::string model;            ///< --text.model, when it has moved since
   std::string device = "auto";
   double timeout = 600;         ///< seconds that a collective may take
+  std::int64_t micro_batch = 16;  ///< samples per forward pass on a rank
   bool needs_data = true;       ///< false: no packed data is opened
 };
 

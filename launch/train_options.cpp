@@ -63,6 +63,9 @@ void add_model_options(OptionTable& table, train::TrainOptions& o) {
   table.add("text.lora_targets", &o.text.lora.targets, "adapted projections");
   table.add("text.lora_layers", &o.text.lora.layers, "adapted blocks: all, last:N, or a list such as 0-3,28");
 
+  table.add("text.cache_mib", &o.text_cache_mib, "MiB on each rank for the states below the lowest adapter (of text.lora_layers "
+            "= last:N), so that a text seen before starts there; 0: off");
+
   table.group("Lab transformer (masked pretraining)");
   table.add("labs.width", &o.labs.width, "width of a token");
   table.add("labs.encoder_layers", &o.labs.encoder_layers, "blocks of the encoder");
@@ -131,6 +134,7 @@ void check(const train::TrainOptions& o) {
   one_of("fusion.views", o.fusion.views, {"both", "text", "labs"});
   between("batch", o.batch, std::int64_t{1}, std::int64_t{1048576});
   between("micro_batch", o.micro_batch, std::int64_t{1}, std::int64_t{1048576});
+  between("text.cache_mib", o.text_cache_mib, std::int64_t{0}, std::int64_t{1} << 30);
   between("text.layers", o.text.layers, std::int64_t{0}, std::int64_t{1000});
   between("text.lora_rank", o.text.lora.rank, std::int64_t{0}, std::int64_t{4096});
   between("labs.width", o.labs.width, std::int64_t{4}, std::int64_t{16384});

@@ -131,6 +131,8 @@ NumericTable NumericTable::read(const std::filesystem::path& path) {
   const std::size_t columns = table.names_.size();
   table.styles_.resize(columns);
   std::vector<bool> observed(columns, false);
+  std::vector<double> lowest(columns, std::numeric_limits<double>::infinity());
+  std::vector<double> highest(columns, -std::numeric_limits<double>::infinity());
   for (std::size_t row = 1; scanner.next_line(); ++row) {
     bool last = false;
     for (std::size_t column = 0; !last; ++column) {
@@ -157,6 +159,8 @@ NumericTable NumericTable::read(const std::filesystem::path& path) {
       }
       table.values_.push_back(*value);
       observed[column] = true;
+      lowest[column] = std::min(lowest[column], *value);
+      highest[column] = std::max(highest[column], *value);
       Style& style = table.styles_[column];
       if (text.find_first_of("eE") != std::string_view::npos) style.exponent = true;
       if (const std::size_t dot = text.find('.'); dot != std::string_view::npos) {
@@ -166,8 +170,13 @@ NumericTable NumericTable::read(const std::filesystem::path& path) {
   }
   if (table.values_.empty()) data_error("{}: no row below the header; there is nothing to learn from", table.path_);
   for (std::size_t column = 0; column < columns; ++column) {
-    if (observed[column]) continue;
-    data_error("{}: column '{}' holds no number at all; remove the column", table.path_, shown(table.names_[column]));
+    if (!observed[column]) {
+      data_error("{}: column '{}' holds no number at all; remove the column", table.path_, shown(table.names_[column]));
+    }
+    if (!std::isfinite(highest[column] - lowest[column])) {
+      data_error("{}: column '{}': its numbers reach from {} to {}, too far apart to compute with; rescale the column",
+                 table.path_, shown(table.names_[column]), lowest[column], highest[column]);
+    }
   }
   return table;
 }

@@ -14,7 +14,8 @@ class NumericTable {
  public:
   /// Throws Error(data) naming file, row (1 is the first below the header) and column: a cell that is no finite number,
   /// another number of cells than the header has, no data row, no header, a single column, a repeated or empty column
-  /// name, a column without any number, a quotation that is not closed, a compressed file.
+  /// name, a column without any number or with numbers too far apart for double, a quotation that is not closed, a
+  /// compressed file.
   static NumericTable read(const std::filesystem::path& path);
 
   const std::vector<std::string>& names() const { return names_; }

@@ -88,6 +88,7 @@ class EndToEnd(unittest.TestCase):
         for key in ("macro_f1", "micro_f1", "macro_precision", "macro_recall", "accuracy", "macro_auroc", "macro_auprc"):
             self.assertIn(key, scores)
         self.assertIn("copd", scores["threshold"])
+        self.assertTrue(0 <= scores["disentanglement"]["shared_auroc"] <= 1)
         self.assertIn("<svg", (self.run_folder / "report.html").read_text())
         one_rank = medfuse("evaluate", "--run", self.run_folder)
         self.assertEqual(one_rank.code, 0, one_rank.err)
@@ -117,7 +118,7 @@ class EndToEnd(unittest.TestCase):
         before = (self.run_folder / "evaluation.json").exists() and (self.run_folder / "evaluation.json").read_bytes()
         result = medfuse("evaluate", "--run", self.run_folder, "--data", packed)
         self.assertEqual(result.code, 0, result.err)
-        scores = json.loads((self.run_folder / "evaluation.labelled.json").read_text())
+        scores = json.loads((self.run_folder / f"evaluation.{self.path.name}-labelled.json").read_text())
         with_all = sum(len(h5py.File(shard)["admission"]) for shard in packed.glob("*.h5"))
         self.assertEqual(scores["samples"], with_all)
         after = (self.run_folder / "evaluation.json").exists() and (self.run_folder / "evaluation.json").read_bytes()

@@ -28,6 +28,8 @@ class Options(unittest.TestCase):
             self.assertEqual(result.code, 0, command)
             self.assertIn(f"medfuse {command}", result.out)
         self.assertIn("--text.lora_rank", medfuse("train", "--help").out)
+        self.assertEqual(medfuse("help", "train").out, medfuse("train", "--help").out)
+        self.assertRegex(medfuse("--version").out, r"^medfuse \d+\.\d+\.\d+\n$")
         self.assertIn("--text.sections", medfuse("pack", "--help").out)
 
     def test_help_is_printed_once_under_mpirun(self):

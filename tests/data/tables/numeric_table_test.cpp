@@ -92,6 +92,7 @@ TEST(NumericTable, SaysWhatIsWrong) {
   EXPECT_THAT(complaint(",b\n1,2\n"), HasSubstr("column 1 has no name"));
   EXPECT_THAT(complaint("a,b\n1,\n2, \n"), HasSubstr("column 'b' holds no number"));
   EXPECT_THAT(complaint("a\n1\n2\n"), HasSubstr("single column"));
+  EXPECT_THAT(complaint("a,b\n1,1e308\n2,-1e308\n,3\n"), HasSubstr("column 'b': its numbers reach from -1e+308 to 1e+308"));
   EXPECT_THAT(complaint("1,2\n3,4\n"), HasSubstr("header row"));
   EXPECT_THAT(complaint("a,b\n1,\"2\n"), AllOf(HasSubstr("row 1"), HasSubstr("never closed")));
   EXPECT_THAT(complaint("a,b\n1,\"2\"3\n"), AllOf(HasSubstr("row 1"), HasSubstr("closing quote")));
