@@ -98,6 +98,7 @@ void add_stage_options(OptionTable& table, train::TrainOptions& o) {
   table.add("fusion.learning_rate", &o.fusion_stage.learning_rate, "of the fusion transformer");
   table.add("fusion.encoder_factor", &o.fusion_stage.encoder_factor, "scales both encoders' learning rates; 0: frozen");
   table.add("fusion.estimator_learning_rate", &o.fusion_stage.estimator_learning_rate, "of the vCLUB estimator");
+  table.add("fusion.estimator_steps", &o.fusion_stage.estimator_steps, "updates of the vCLUB estimator in each step");
 }
 
 }  // namespace
@@ -134,6 +135,7 @@ void check(const train::TrainOptions& o) {
   one_of("fusion.views", o.fusion.views, {"both", "text", "labs"});
   between("batch", o.batch, std::int64_t{1}, std::int64_t{1048576});
   between("micro_batch", o.micro_batch, std::int64_t{1}, std::int64_t{1048576});
+  between("fusion.estimator_steps", o.fusion_stage.estimator_steps, std::int64_t{1}, std::int64_t{1000});
   between("text.cache_mib", o.text_cache_mib, std::int64_t{0}, std::int64_t{1} << 30);
   between("text.layers", o.text.layers, std::int64_t{0}, std::int64_t{1000});
   between("text.lora_rank", o.text.lora.rank, std::int64_t{0}, std::int64_t{4096});

@@ -79,11 +79,13 @@ model::FusionOutput FusionStage::forward(const Batch& batch) {
 }
 
 double FusionStage::fit_estimator(const at::Tensor& specific_BF, const at::Tensor& shared_BG, std::int64_t step) {
-  estimator_updater_->prepare();
-  const at::Tensor likelihood =
-      model_.estimator->log_likelihood_sum(specific_BF, shared_BG) / static_cast<double>(options_.batch);
-  (-likelihood).backward();
-  estimator_updater_->update(step);
+  at::Tensor likelihood;
+  for (std::int64_t i = 0; i < options_.fusion_stage.estimator_steps; ++i) {
+    estimator_updater_->prepare();
+    likelihood = model_.estimator->log_likelihood_sum(specific_BF, shared_BG) / static_cast<double>(options_.batch);
+    (-likelihood).backward();
+    estimator_updater_->update(step);
+  }
   return likelihood.item<double>();
 }
 

@@ -27,6 +27,7 @@ struct FusionStageOptions {
   double learning_rate = 1e-3;     ///< of the fusion transformer; the encoders keep their own, times encoder_factor
   double encoder_factor = 0.5;     ///< scales the encoders' learning rates in this stage
   double estimator_learning_rate = 1e-3;
+  std::int64_t estimator_steps = 5;  ///< updates of the estimator in each step: one that lags behind bounds nothing
 };
 
 struct TrainOptions {

@@ -110,6 +110,7 @@ TEST_F(OracleTest, RanksWithoutASampleJoinIn) {
   auto options = tiny::options("f64");
   options.batch = 2;
   options.encoders.lab_batch = 3;
+  options.fusion_stage.estimator_steps = 3;
   const auto oracle = run(options, *alone_, *alone_);
   const auto parallel = run(options, *world_, *world_);
   const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);

@@ -94,6 +94,7 @@ inline TrainOptions options(const std::string& precision) {
   o.fusion.estimator_width = 16;
   o.encoders.length = {.steps = 10, .epochs = 0};
   o.fusion_stage.estimator_learning_rate = 0.05;  // quick enough that the mutual-information loss takes part
+  o.fusion_stage.estimator_steps = 1;
   o.encoders.lab_batch = 8;
   o.fusion_stage.length = {.steps = 10, .epochs = 0};
   return o;
