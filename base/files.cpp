@@ -45,7 +45,11 @@ void PartialFile::commit() {
 
 void write_file_atomically(const fs::path& path, std::string_view content) {
   PartialFile file(path);
-  Descriptor::replace(file.beside()).write(content.data(), content.size(), 0);
+  {
+    const Descriptor written = Descriptor::replace(file.beside());
+    written.write(content.data(), content.size(), 0);
+    written.sync();  // by the descriptor that wrote: on network file systems another one may not see its errors
+  }
   file.commit();
 }
 

@@ -1,6 +1,7 @@
 # Compiles headers as the only include of a file of their own, so that each says all that it needs. Where NAME.cpp stands
 # beside NAME.h it includes that first, which proves the same (tests/house_test.py sees to it): only the others are
-# compiled here. Those of src/, cluster/ and launch/ build on LibTorch and take its precompiled header along.
+# compiled here. Those of src/, cluster/ and launch/ build on LibTorch and take its precompiled header along,
+# which hides a LibTorch header left out.
 function(medfuse_headers_alone target torch)
   set(sources)
   foreach(room ${ARGN})

@@ -27,9 +27,11 @@ class EmbedCommand : public Command {
   void describe(OptionTable& options) override {
     options.group("Arguments");
     options.add_argument("model", &model_folder_, "Hugging Face folder: its encoder without adapters");
-    selection_.describe(options, "packed data set instead of lines; default: the run's own");
+    selection_.describe_inputs(options, "run folder: the encoder with what it learned",
+                               "packed data set instead of lines; default: the run's own");
     options.add_argument("input", &input_, "text file, one embedding per line");
     options.add_argument("output", &output_, "HDF5 file to write: dataset 'embedding' float32 [rows, width]");
+    selection_.describe_rest(options);
     options.add("max_tokens", &max_tokens_, "longer lines are cut there; default with --run: as its data was");
   }
 

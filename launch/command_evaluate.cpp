@@ -33,8 +33,10 @@ class EvaluateCommand : public Command {
 
   void describe(OptionTable& options) override {
     options.group("Arguments");
-    selection_.describe(options, "another packed data set with labels");
+    selection_.describe_inputs(options, "run folder",
+                               "another packed data set with labels; its scores go to evaluation.PARENT-FOLDER.json");
     options.add_argument("split", &split_, "train, validation or test");
+    selection_.describe_rest(options);
   }
 
   int run(const OptionTable&, cluster::Process& process) override {
@@ -60,7 +62,7 @@ class EvaluateCommand : public Command {
       }
       if (rows.empty()) data_error("{}: its {} split is empty", open.data, split_);
     });
-    const evaluate::InferenceOptions options{selection_.micro_batch, open.loaded.fused()};
+    const evaluate::InferenceOptions options{selection_.micro_batch, open.loaded.fused(), /*parts=*/true};
     cluster::Communicator& host = open.job->ranks().host;
     const auto validation = evaluate::infer(*open.model, validation_data, validation_rows, host, options);
     const auto judged = evaluate::infer(*open.model, *open.reader, rows, host, options);

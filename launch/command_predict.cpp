@@ -20,8 +20,10 @@ class PredictCommand : public Command {
 
   void describe(OptionTable& options) override {
     options.group("Arguments");
-    selection_.describe(options, "packed data set (medfuse pack --like RUN); all its samples are predicted");
+    selection_.describe_inputs(options, "run folder",
+                               "packed data set (medfuse pack --like RUN); all its samples are predicted");
     options.add_argument("output", &output_, "CSV file to write, readable by you only");
+    selection_.describe_rest(options);
   }
 
   int run(const OptionTable&, cluster::Process& process) override {

@@ -2,7 +2,7 @@
 # Finds or installs what building and running medfuse needs, and says exactly what is missing when it may not install.
 # Debian 12 / Ubuntu 24.04 as root (or with sudo): packages through apt-get. Elsewhere: load them as modules.
 # LibTorch and its CUDA companions go into $MEDFUSE_DEPS (default: .deps beside this checkout). With MEDFUSE_TORCH another
-# LibTorch is used (the torch folder of a wheel, the nvidia folder beside it) and none is fetched.
+# LibTorch is used (of CUDA 13: the torch folder of a wheel, the nvidia folder beside it or in MEDFUSE_NVIDIA) and none is fetched.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deps=${MEDFUSE_DEPS:-$PWD/.deps}

@@ -23,9 +23,12 @@ JobRanks::JobRanks(cluster::Process& process, const std::string& device, double 
   if (device_) device_->set_timeout(timeout);
 }
 
-void RunSelection::describe(OptionTable& options, const std::string& data_help) {
-  options.add_argument("run", &run, "run folder");
+void RunSelection::describe_inputs(OptionTable& options, const std::string& run_help, const std::string& data_help) {
+  options.add_argument("run", &run, run_help);
   options.add_argument("data", &data, data_help);
+}
+
+void RunSelection::describe_rest(OptionTable& options) {
   options.add_argument("text.model", &model, "where the run's base weights lie now, if they have moved");
   options.add_argument("device", &device, "auto, cpu or cuda");
   options.add("timeout", &timeout, "seconds after which a collective that a peer does not join is an error");
@@ -34,7 +37,7 @@ void RunSelection::describe(OptionTable& options, const std::string& data_help) 
 
 void RunSelection::check() const {
   if (micro_batch < 1) usage_error("--micro_batch {} must be at least 1", micro_batch);
-  if (!(timeout > 0)) usage_error("--timeout {} must be positive", timeout);
+  if (!(timeout >= 1 && timeout <= 1e9)) usage_error("--timeout {} must lie between 1 and 1e9 seconds", timeout);
 }
 
 OpenRun open_run(cluster::Process& process, const RunSelection& selection) {

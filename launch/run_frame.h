@@ -1,6 +1,7 @@
 // What the commands that work on a run share: device, communicators, the run's options, data and trained model.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -30,8 +31,10 @@ class JobRanks {
 
 /// Which run a command works on and how, for commands on a finished (or running) run.
 struct RunSelection {
-  /// Binds --run, --data (meaning `data_help`), --text.model, --device, --timeout and --micro_batch.
-  void describe(OptionTable& options, const std::string& data_help);
+  /// Binds --run and --data.
+  void describe_inputs(OptionTable& options, const std::string& run_help, const std::string& data_help);
+  /// Binds --text.model, --device, --timeout and --micro_batch.
+  void describe_rest(OptionTable& options);
   /// Throws Error(usage) naming the option that cannot be.
   void check() const;
 

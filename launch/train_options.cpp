@@ -63,8 +63,9 @@ void add_model_options(OptionTable& table, train::TrainOptions& o) {
   table.add("text.lora_targets", &o.text.lora.targets, "adapted projections");
   table.add("text.lora_layers", &o.text.lora.layers, "adapted blocks: all, last:N, or a list such as 0-3,28");
 
-  table.add("text.cache_mib", &o.text_cache_mib, "MiB on each rank for the states below the lowest adapter (of text.lora_layers "
-            "= last:N), so that a text seen before starts there; 0: off");
+  table.add("text.cache_mib", &o.text_cache_mib,
+            "MiB on each rank to keep texts' states below the lowest adapted block (there are some with text.lora_layers = "
+            "last:N), where a text seen before then starts; 0: off");
 
   table.group("Lab transformer (masked pretraining)");
   table.add("labs.width", &o.labs.width, "width of a token");

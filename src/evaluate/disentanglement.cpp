@@ -26,10 +26,18 @@ at::Tensor labels_of(const Predictions& p) {
       .view({static_cast<std::int64_t>(p.size()), diseases});
 }
 
+/// Features with the mean and spread of the fitted rows taken out, so that no figure depends on their scale.
+struct Standard {
+  explicit Standard(const at::Tensor& fitted_NF)
+      : mean(fitted_NF.mean(0)), spread(fitted_NF.std(0, /*unbiased=*/false).clamp_min(1e-6)) {}
+  at::Tensor operator()(const at::Tensor& x_NF) const { return (x_NF - mean) / spread; }
+  at::Tensor mean, spread;
+};
+
 std::optional<double> probe(const at::Tensor& fitted_NF, const Predictions& fitted, const at::Tensor& judged_NF,
                             const Predictions& judged) {
-  const at::Tensor mean = fitted_NF.mean(0), spread = fitted_NF.std(0, /*unbiased=*/false).clamp_min(1e-6);
-  const at::Tensor x = (fitted_NF - mean) / spread, y = labels_of(fitted);
+  const Standard standard(fitted_NF);
+  const at::Tensor x = standard(fitted_NF), y = labels_of(fitted);
   at::Tensor weight = torch::zeros({x.size(1), y.size(1)}, torch::dtype(torch::kFloat64).requires_grad(true));
   at::Tensor bias = torch::zeros({y.size(1)}, torch::dtype(torch::kFloat64).requires_grad(true));
   torch::optim::LBFGS optimizer({weight, bias}, torch::optim::LBFGSOptions(1.0).max_iter(100).line_search_fn("strong_wolfe"));
@@ -41,7 +49,7 @@ std::optional<double> probe(const at::Tensor& fitted_NF, const Predictions& fitt
     return loss;
   });
   const torch::NoGradGuard no_grad;
-  const at::Tensor probabilities = (((judged_NF - mean) / spread).mm(weight) + bias).sigmoid().contiguous();
+  const at::Tensor probabilities = (standard(judged_NF).mm(weight) + bias).sigmoid().contiguous();
   Predictions probed = judged;
   probed.probabilities.assign(probabilities.data_ptr<double>(), probabilities.data_ptr<double>() + probabilities.numel());
   return score(probed, std::vector<double>(probed.diseases.size(), 0.5)).macro_auroc;
@@ -81,7 +89,6 @@ void check(const Inference& inference) {
   if (!inference.specific_NF.defined() || !inference.shared_NG.defined()) {
     throw std::logic_error("disentanglement: there are no parts of a fusion");
   }
-  if (inference.predictions.size() < 2) throw std::logic_error("disentanglement: too few samples");
   check_labelled(inference.predictions);
 }
 
@@ -90,6 +97,7 @@ void check(const Inference& inference) {
 Disentanglement disentanglement(const Inference& fitted, const Inference& judged, std::uint64_t seed) {
   check(fitted);
   check(judged);
+  if (fitted.predictions.size() < 2) throw std::logic_error("disentanglement: too few samples to fit");
   const auto probed = [&](const at::Tensor& fitted_NF, const at::Tensor& judged_NF) {
     return probe(fitted_NF, fitted.predictions, judged_NF, judged.predictions);
   };
@@ -98,8 +106,9 @@ Disentanglement disentanglement(const Inference& fitted, const Inference& judged
   result.text_auroc = probed(fitted.specific_NF.narrow(1, 0, half), judged.specific_NF.narrow(1, 0, half));
   result.labs_auroc = probed(fitted.specific_NF.narrow(1, half, half), judged.specific_NF.narrow(1, half, half));
   result.shared_auroc = probed(fitted.shared_NG, judged.shared_NG);
-  result.mutual_information =
-      fresh_bound(fitted.specific_NF, fitted.shared_NG, judged.specific_NF, judged.shared_NG, seed);
+  const Standard specific(fitted.specific_NF), shared(fitted.shared_NG);
+  result.mutual_information = fresh_bound(specific(fitted.specific_NF), shared(fitted.shared_NG),
+                                          specific(judged.specific_NF), shared(judged.shared_NG), seed);
   return result;
 }
 

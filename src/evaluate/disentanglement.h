@@ -9,7 +9,7 @@
 
 namespace medfuse::evaluate {
 
-/// Probes (L2-regularised logistic regression on standardised features) and a fresh estimator are fitted on `fitted`, the
+/// Probes (L2-regularised logistic regression) and a fresh estimator, both on standardised features, are fitted on `fitted`, the
 /// validation split, and judged on the rows of `judged`, which take no part in fitting. A fifth of `fitted` decides when
 /// the estimator has learned enough. A function of the arguments alone; not collective. Throws std::logic_error where an
 /// inference lacks its parts or its labels, or fewer than 2 rows are there to fit on.

@@ -23,8 +23,9 @@ struct Evaluation {
 };
 
 /// Keys: macro_f1, micro_f1, macro_precision, macro_recall, accuracy, macro_auroc, macro_auprc, threshold (disease ->
-/// threshold), per_disease (disease -> f1, precision, recall, accuracy, auroc, auprc, threshold, ...), split, samples
-/// disentanglement (null, or text_auroc, labs_auroc, shared_auroc, mutual_information) and more. An undefined score is null, and `notes` says why.
+/// threshold), per_disease (disease -> f1, precision, recall, accuracy, auroc, auprc, threshold, ...), split, samples,
+/// disentanglement (null, or text_auroc, labs_auroc, shared_auroc, mutual_information) and more. An undefined score is
+/// null, and `notes` says why.
 nlohmann::ordered_json to_json(const Evaluation& evaluation);
 
 /// Writes to_json() atomically, mode 0600. Throws Error(data).

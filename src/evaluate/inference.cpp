@@ -54,7 +54,7 @@ Inference infer(model::MedfuseModel& model, const data::PackedReader& reader, co
   const at::Device device = model.text_head->weight.device();
   const train::Parts parts{.text = !options.fused || model.fusion->uses_text(),
                            .labs = options.fused && model.fusion->uses_labs()};
-  const bool apart = options.fused && model.fusion->uses_both();
+  const bool apart = options.parts && options.fused && model.fusion->uses_both();
   const auto rows_of = [&](std::span<const std::int64_t> rows) {
     const train::Batch batch = train::make_batch(reader, chosen(indices, rows), model.state_type(), device, parts);
     at::Tensor embedding_BD;

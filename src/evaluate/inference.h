@@ -16,12 +16,13 @@ namespace medfuse::evaluate {
 struct InferenceOptions {
   std::int64_t micro_batch = 16;  ///< samples per forward pass
   bool fused = true;              ///< false: the text encoder's own head, all there is before the fusion stage
+  bool parts = false;             ///< infer(): also the parts of a fusion of both views, 3 * tokens * width numbers a sample
 };
 
 /// Probabilities of samples, and the parts of the fusion that they come from.
 struct Inference {
   Predictions predictions;
-  at::Tensor specific_NF;  ///< [S_A, S_B], float64; undefined without a fusion of both views
+  at::Tensor specific_NF;  ///< [S_A, S_B], float64; undefined unless asked for and there
   at::Tensor shared_NG;    ///< S_C, float64; undefined likewise
 };
 

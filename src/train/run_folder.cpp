@@ -20,8 +20,8 @@ namespace {
 
 /// Settings that change speed, place or logging but not what is learned. `stages` may grow once the first are done.
 const std::set<std::string>& free_keys() {
-  static const std::set<std::string> keys = {"data.path", "text.model",       "micro_batch",     "device",
-                                             "timeout",   "checkpoint.every", "checkpoint.keep", "stop.after",
+  static const std::set<std::string> keys = {"data.path",   "text.model",       "text.cache_mib",  "micro_batch", "device",
+                                             "timeout",     "checkpoint.every", "checkpoint.keep", "stop.after",
                                              "stages"};
   return keys;
 }

@@ -92,6 +92,15 @@ class Options(unittest.TestCase):
         self.assertEqual(result.code, 3)
         self.assertIn("/nowhere", result.errors[0])
 
+    def test_values_out_of_range_of_other_commands(self):
+        for command, key, value in [("evaluate", "timeout", "inf"), ("predict", "timeout", 0), ("embed", "micro_batch", 0),
+                                    ("impute", "extra_decimals", 13)]:
+            places = {"evaluate": ["--run", "r"], "predict": ["--run", "r", "--data", "d"], "embed": ["--run", "r"],
+                      "impute": ["--input", "t.csv"]}[command]
+            if command != "evaluate":
+                places += ["--output", self.path / "out"]
+            self.check_usage(medfuse(command, *places, f"--{key}", value), key)
+
     def test_values_out_of_range(self):
         for key, value in [("fusion.tokens", 3), ("labs.mask_ratio", 1.5), ("precision", "f8"), ("stages", "fusion,encoders"),
                            ("batch", 0), ("labs.heads", 5), ("text.lora_layers", "last:0"), ("encoders.epochs", "nan"),

@@ -79,6 +79,18 @@ TEST_F(DisentanglementTest, ACopyOfAPartHasMuchInformation) {
   EXPECT_GT(result.mutual_information, 2.0);
 }
 
+// A part that is small is not a part that knows little.
+TEST_F(DisentanglementTest, ScaleHidesNothing) {
+  const auto result =
+      with([](Rows& r) { r.inference.shared_NG.copy_(0.01 * r.inference.specific_NF.narrow(1, 0, kWidth)); });
+  EXPECT_GT(result.mutual_information, 2.0);
+}
+
+TEST_F(DisentanglementTest, OneSampleCanBeJudged) {
+  judged_ = rows(1);
+  EXPECT_FALSE(disentanglement(fitted_.inference, judged_.inference, 1).shared_auroc.has_value());
+}
+
 // The estimator must not be judged on what it was fitted to: rows that it learned by heart would show information.
 TEST_F(DisentanglementTest, FewRowsOfNoiseShowNoInformation) {
   fitted_ = rows(40);
