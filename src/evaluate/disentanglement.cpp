@@ -19,6 +19,8 @@ namespace {
 constexpr double kProbePenalty = 0.01;  // times half the squared weights, beside the mean loss of a decision
 constexpr std::int64_t kEstimatorWidth = 128;
 constexpr int kEstimatorSteps = 400;
+constexpr int kCheckEvery = 5;  // steps between looks at the rows held back
+constexpr int kPatience = 50;   // steps without a better look, and the estimator only learns by heart
 
 at::Tensor labels_of(const Predictions& p) {
   const auto diseases = static_cast<std::int64_t>(p.diseases.size());
@@ -31,6 +33,7 @@ struct Standard {
   explicit Standard(const at::Tensor& fitted_NF)
       : mean(fitted_NF.mean(0)), spread(fitted_NF.std(0, /*unbiased=*/false).clamp_min(1e-6)) {}
   at::Tensor operator()(const at::Tensor& x_NF) const { return (x_NF - mean) / spread; }
+  at::Tensor single(const at::Tensor& x_NF) const { return (*this)(x_NF).to(torch::kFloat32); }
   at::Tensor mean, spread;
 };
 
@@ -58,7 +61,6 @@ std::optional<double> probe(const at::Tensor& fitted_NF, const Predictions& fitt
 double fresh_bound(const at::Tensor& x_NF, const at::Tensor& y_NG, const at::Tensor& judged_x, const at::Tensor& judged_y,
                    std::uint64_t seed) {
   model::ClubEstimator estimator(x_NF.size(1), y_NG.size(1), kEstimatorWidth, seed ^ 0x9e3779b97f4a7c15u);
-  estimator.to(torch::kFloat64);
   torch::optim::Adam optimizer(estimator.parameters(), torch::optim::AdamOptions(1e-3));
   const std::int64_t held = std::max<std::int64_t>(1, x_NF.size(0) / 5), kept = x_NF.size(0) - held;
   const auto bound = [&] {
@@ -68,13 +70,15 @@ double fresh_bound(const at::Tensor& x_NF, const at::Tensor& y_NG, const at::Ten
            static_cast<double>(rows);
   };
   double best_likelihood = -std::numeric_limits<double>::infinity(), best = 0;
-  for (int step = 0; step < kEstimatorSteps; ++step) {
-    {
+  int best_step = 0;
+  for (int step = 0; step < kEstimatorSteps && step - best_step <= kPatience; ++step) {
+    if (step % kCheckEvery == 0) {
       const torch::NoGradGuard no_grad;
       const double likelihood =
           estimator.log_likelihood_sum(x_NF.narrow(0, kept, held), y_NG.narrow(0, kept, held)).item<double>();
       if (likelihood > best_likelihood) {
         best_likelihood = likelihood;
+        best_step = step;
         best = bound();
       }
     }
@@ -107,8 +111,8 @@ Disentanglement disentanglement(const Inference& fitted, const Inference& judged
   result.labs_auroc = probed(fitted.specific_NF.narrow(1, half, half), judged.specific_NF.narrow(1, half, half));
   result.shared_auroc = probed(fitted.shared_NG, judged.shared_NG);
   const Standard specific(fitted.specific_NF), shared(fitted.shared_NG);
-  result.mutual_information = fresh_bound(specific(fitted.specific_NF), shared(fitted.shared_NG),
-                                          specific(judged.specific_NF), shared(judged.shared_NG), seed);
+  result.mutual_information = fresh_bound(specific.single(fitted.specific_NF), shared.single(fitted.shared_NG),
+                                          specific.single(judged.specific_NF), shared.single(judged.shared_NG), seed);
   return result;
 }
 
