@@ -25,6 +25,7 @@ Descriptor::Descriptor(fs::path path, int flags)
 
 Descriptor Descriptor::open_to_read(const fs::path& path) { return {path, O_RDONLY}; }
 Descriptor Descriptor::open_to_write(const fs::path& path) { return {path, O_RDWR}; }
+Descriptor Descriptor::open_to_append(const fs::path& path) { return {path, O_WRONLY | O_CREAT | O_APPEND}; }
 Descriptor Descriptor::replace(const fs::path& path) { return {path, O_RDWR | O_CREAT | O_TRUNC}; }
 void Descriptor::create(const fs::path& path) { Descriptor(path, O_RDWR | O_CREAT | O_EXCL); }
 
@@ -69,6 +70,17 @@ void Descriptor::write(const void* data, std::size_t bytes, std::int64_t offset)
     if (n < 0) fail("write failed", errno);
     next += n;
     offset += n;
+    bytes -= static_cast<std::size_t>(n);
+  }
+}
+
+void Descriptor::append(const void* data, std::size_t bytes) const {
+  const auto* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::write(fd_, next, std::min(bytes, kLargestCall));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("write failed", errno);
+    next += n;
     bytes -= static_cast<std::size_t>(n);
   }
 }

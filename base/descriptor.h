@@ -15,6 +15,8 @@ class Descriptor {
   static Descriptor open_to_write(const std::filesystem::path& path);
   /// Creates an empty file, mode 0600; one that is already there is an error.
   static void create(const std::filesystem::path& path);
+  /// Made (mode 0600) where it is missing; for append() alone.
+  static Descriptor open_to_append(const std::filesystem::path& path);
   /// An empty file to write, mode 0600 if it is new; what was there is gone.
   static Descriptor replace(const std::filesystem::path& path);
 
@@ -27,6 +29,8 @@ class Descriptor {
   /// At most `bytes`; fewer, or 0, at the end of the file.
   std::size_t read_some(void* data, std::size_t bytes, std::int64_t offset) const;
   void write(const void* data, std::size_t bytes, std::int64_t offset) const;
+  /// Writes at the end, wherever that is by then.
+  void append(const void* data, std::size_t bytes) const;
   /// Makes the disk give the space now, so that a full disk shows before anything is written.
   void reserve(std::int64_t bytes) const;
   void sync() const;

@@ -1,15 +1,10 @@
 #include "src/train/metrics_log.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
-#include "base/error.h"
 #include "base/files.h"
 
 namespace medfuse::train {
@@ -21,12 +16,7 @@ Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nul
 
 }  // namespace
 
-MetricsLog::MetricsLog(std::filesystem::path path) : path_(std::move(path)) {
-  file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-  if (file_ < 0) data_error("{}: {}", path_.string(), std::strerror(errno));
-}
-
-MetricsLog::~MetricsLog() { ::close(file_); }
+MetricsLog::MetricsLog(const std::filesystem::path& path) : file_(Descriptor::open_to_append(path)) {}
 
 void MetricsLog::append(const StepMetrics& metrics) {
   Json json;
@@ -41,14 +31,7 @@ void MetricsLog::append(const StepMetrics& metrics) {
   json["seconds"] = number(metrics.seconds);
   for (const auto& [name, value] : metrics.more) json[name] = number(value);
   const std::string line = json.dump() + '\n';
-  const char* next = line.data();
-  for (std::size_t left = line.size(); left > 0;) {
-    const ssize_t written = ::write(file_, next, left);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) data_error("{}: write failed: {}", path_.string(), std::strerror(errno));
-    next += written;
-    left -= static_cast<std::size_t>(written);
-  }
+  file_.append(line.data(), line.size());
 }
 
 void cut_back_metrics(const std::filesystem::path& path, const std::vector<std::string>& stages,

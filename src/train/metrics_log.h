@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/descriptor.h"
+
 namespace medfuse::train {
 
 /// What a step is known by. Numbers that are not finite are written as null.
@@ -26,17 +28,13 @@ struct StepMetrics {
 class MetricsLog {
  public:
   /// Opens `path` to append, and makes it (mode 0600) where it is missing. Throws Error(data).
-  explicit MetricsLog(std::filesystem::path path);
-  ~MetricsLog();
-  MetricsLog(const MetricsLog&) = delete;
-  MetricsLog& operator=(const MetricsLog&) = delete;
+  explicit MetricsLog(const std::filesystem::path& path);
 
   /// Writes one line and hands it to the operating system at once. Throws Error(data), e.g. on a full disk.
   void append(const StepMetrics& metrics);
 
  private:
-  std::filesystem::path path_;
-  int file_ = -1;
+  Descriptor file_;
 };
 
 /// Drops the lines after `step` steps of `stage`, those of the stages after it in `stages`, and lines that are no whole
