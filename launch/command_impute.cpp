@@ -3,6 +3,7 @@
 #include "base/files.h"
 #include "data/tables/numeric_table.h"
 #include "launch/command.h"
+#include "launch/ranges.h"
 #include "src/train/impute.h"
 #include "src/train/progress.h"
 
@@ -39,9 +40,7 @@ class ImputeCommand : public Command {
     require(input_, "input", "the table to fill");
     require(output_, "output", "the file to write");
     if (process.size() > 1) usage_error("impute uses threads, not ranks: start it alone, without mpirun");
-    if (extra_decimals_ < 0 || extra_decimals_ > 12) {
-      usage_error("--extra_decimals {} must lie between 0 and 12", extra_decimals_);
-    }
+    between("--extra_decimals", extra_decimals_, std::int64_t{0}, std::int64_t{12});
     check_output_file(output_);
     const auto table = data::NumericTable::read(input_);
     train::Progress progress;

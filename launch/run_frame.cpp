@@ -8,6 +8,7 @@
 #include "cluster/device.h"
 #include "cluster/together.h"
 #include "data/packed/info_json.h"
+#include "launch/ranges.h"
 #include "launch/train_options.h"
 
 namespace medfuse::launch {
@@ -37,7 +38,7 @@ void RunSelection::describe_rest(OptionTable& options) {
 
 void RunSelection::check() const {
   if (micro_batch < 1) usage_error("--micro_batch {} must be at least 1", micro_batch);
-  if (!(timeout >= 1 && timeout <= 1e9)) usage_error("--timeout {} must lie between 1 and 1e9 seconds", timeout);
+  between("--timeout", timeout, 1, 1e9);
 }
 
 OpenRun open_run(cluster::Process& process, const RunSelection& selection) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "launch/ranges.h"
 
 namespace medfuse::launch {
 
@@ -13,14 +14,6 @@ void one_of(const std::string& key, const std::string& value, const std::vector<
   if (std::find(known.begin(), known.end(), value) == known.end()) {
     usage_error("{} = '{}' is not known: {}", key, value, fmt::join(known, ", "));
   }
-}
-
-void between(const std::string& key, double value, double low, double high) {
-  if (!(value >= low && value <= high)) usage_error("{} = {} must lie between {} and {}", key, value, low, high);
-}
-
-void between(const std::string& key, std::int64_t value, std::int64_t low, std::int64_t high) {
-  if (value < low || value > high) usage_error("{} = {} must lie between {} and {}", key, value, low, high);
 }
 
 void check_length(const std::string& stage, const train::LengthOptions& length) {
