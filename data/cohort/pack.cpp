@@ -174,10 +174,7 @@ PackSummary pack(const PackOptions& options, const TextEncoder& encoder, const T
   summary.tables = cohort.counts;
   summary.admissions = static_cast<std::int64_t>(admissions.size());
   summary.shards = static_cast<std::int64_t>(index.shards.size());
-  if (first) {
-    sync_path(options.output);
-    write_index(options.output, index);
-  }
+  if (first) write_index(options.output, index);
   team.barrier();  // the index is there for every member
   return summary;
 }

@@ -130,7 +130,6 @@ NumericTable NumericTable::read(const std::filesystem::path& path) {
   table.names_ = read_header(scanner, content, table.path_);
   const std::size_t columns = table.names_.size();
   table.styles_.resize(columns);
-  std::vector<bool> observed(columns, false);
   std::vector<double> lowest(columns, std::numeric_limits<double>::infinity());
   std::vector<double> highest(columns, -std::numeric_limits<double>::infinity());
   for (std::size_t row = 1; scanner.next_line(); ++row) {
@@ -158,7 +157,6 @@ NumericTable NumericTable::read(const std::filesystem::path& path) {
                    shown(table.names_[column]), shown(text));
       }
       table.values_.push_back(*value);
-      observed[column] = true;
       lowest[column] = std::min(lowest[column], *value);
       highest[column] = std::max(highest[column], *value);
       Style& style = table.styles_[column];
@@ -170,7 +168,7 @@ NumericTable NumericTable::read(const std::filesystem::path& path) {
   }
   if (table.values_.empty()) data_error("{}: no row below the header; there is nothing to learn from", table.path_);
   for (std::size_t column = 0; column < columns; ++column) {
-    if (!observed[column]) {
+    if (lowest[column] > highest[column]) {
       data_error("{}: column '{}' holds no number at all; remove the column", table.path_, shown(table.names_[column]));
     }
     if (!std::isfinite(highest[column] - lowest[column])) {
