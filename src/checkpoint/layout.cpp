@@ -7,9 +7,9 @@
 #include <functional>
 #include <stdexcept>
 
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "base/hdf5.h"
-#include "base/descriptor.h"
 #include "src/checkpoint/dtype.h"
 
 namespace medfuse::checkpoint {

@@ -7,9 +7,9 @@
 #include <stdexcept>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "base/files.h"
-#include "base/descriptor.h"
 #include "src/checkpoint/folder.h"
 #include "src/checkpoint/header_checksum.h"
 #include "src/checkpoint/layout.h"

@@ -9,10 +9,10 @@
 
 namespace medfuse::evaluate {
 
-/// Probes (L2-regularised logistic regression) and a fresh estimator, both on standardised features, are fitted on `fitted`, the
-/// validation split, and judged on the rows of `judged`, which take no part in fitting. A fifth of `fitted` decides when
-/// the estimator has learned enough. A function of the arguments alone; not collective. Throws std::logic_error where an
-/// inference lacks its parts or its labels, or fewer than 2 rows are there to fit on.
+/// Probes (L2-regularised logistic regression) and a fresh estimator, both on standardised features, are fitted on
+/// `fitted`, the validation split, and judged on the rows of `judged`. A fifth of `fitted` decides when the estimator has
+/// learned enough. Held-out figures only where the two share no rows. A function of the arguments alone; not collective.
+/// Throws std::logic_error where an inference lacks its parts or its labels, or fewer than 2 rows are there to fit on.
 Disentanglement disentanglement(const Inference& fitted, const Inference& judged, std::uint64_t seed);
 
 }  // namespace medfuse::evaluate
