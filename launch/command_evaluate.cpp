@@ -82,7 +82,9 @@ class EvaluateCommand : public Command {
     evaluation.patients = std::ssize(std::set<std::int64_t>(predictions.patients.begin(), predictions.patients.end()));
     evaluation.scores = evaluate::score(predictions, evaluate::choose_thresholds(validation.predictions));
     evaluate::add_bootstrap_intervals(evaluation.scores, predictions, open.options.seed);
-    if (judged.shared_NG.defined() && validation.predictions.size() > 1) {
+    // The parts' probes learn on the validation split: judged on it, they would only show what they know by heart.
+    const bool held_out = split_ != "validation" || !selection_.data.empty();
+    if (held_out && judged.shared_NG.defined() && validation.predictions.size() > 1) {
       evaluation.parts = evaluate::disentanglement(validation, judged, open.options.seed);
     }
 

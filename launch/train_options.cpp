@@ -75,7 +75,7 @@ void add_model_options(OptionTable& table, train::TrainOptions& o) {
   table.add("fusion.heads", &o.fusion.heads, "attention heads");
   table.add("fusion.kronecker", &o.fusion.kronecker, "width of each factor of the Kronecker product");
   table.add("fusion.dropout", &o.fusion.dropout, "dropout in front of the classifier");
-  table.add("fusion.mutual_information", &o.fusion.mutual_information, "weight of the vCLUB loss");
+  table.add("fusion.mutual_information", &o.fusion.mutual_information, "weight of the vCLUB loss (nats over features of S_C)");
   table.add("fusion.estimator_width", &o.fusion.estimator_width, "width of the vCLUB estimator's hidden layers");
 }
 

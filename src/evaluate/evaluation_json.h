@@ -19,7 +19,7 @@ struct Evaluation {
   std::int64_t samples = 0;
   std::int64_t patients = 0;
   Scores scores;
-  std::optional<Disentanglement> parts;  ///< none without a fusion of both views
+  std::optional<Disentanglement> parts;  ///< none without a fusion of both views, nor on the rows its probes learn from
 };
 
 /// Keys: macro_f1, micro_f1, macro_precision, macro_recall, accuracy, macro_auroc, macro_auprc, threshold (disease ->

@@ -6,6 +6,12 @@
 
 namespace medfuse::model {
 
+namespace {
+
+constexpr double kVarianceFloor = 1e-5;  // below the spread of any feature that says something, as in LayerNorm
+
+}  // namespace
+
 ClubMoments club_moments(const at::Tensor& y_BG, std::int64_t global_count, const SumOverRanks& sum_over_ranks) {
   if (global_count < 1) throw std::logic_error("the moments of an empty global batch");
   const auto count = static_cast<double>(global_count);
@@ -13,6 +19,16 @@ ClubMoments club_moments(const at::Tensor& y_BG, std::int64_t global_count, cons
   moments.mean_G = sum_over_ranks(y_BG.sum(0)) / count;
   moments.variance_G = sum_over_ranks((y_BG - moments.mean_G).square().sum(0)) / count;
   return moments;
+}
+
+StandardFeatures standard_features(const at::Tensor& y_BG, std::int64_t global_count,
+                                   const SumOverRanks& sum_over_ranks) {
+  const ClubMoments raw = club_moments(y_BG, global_count, sum_over_ranks);
+  const at::Tensor kept_variance_G = raw.variance_G + kVarianceFloor;
+  StandardFeatures features;
+  features.values_BG = (y_BG - raw.mean_G) * kept_variance_G.rsqrt();
+  features.moments = {at::zeros_like(raw.mean_G), raw.variance_G / kept_variance_G};
+  return features;
 }
 
 ClubEstimator::ClubEstimator(std::int64_t x_width, std::int64_t y_width, std::int64_t hidden, std::uint64_t seed) {

@@ -23,6 +23,18 @@ struct ClubMoments {
 /// rows on all ranks, at least 1. Calls sum_over_ranks twice, on every rank.
 ClubMoments club_moments(const at::Tensor& y_BG, std::int64_t global_count, const SumOverRanks& sum_over_ranks);
 
+/// Features as the bound should see them, (y - mean) / sqrt(variance + 1e-5) by the global batch, with their own moments
+/// (zero, and variance / (variance + 1e-5)). Rescaling a feature changes no mutual information, but an estimate on
+/// features as they are falls as they shrink: that is the way a model takes to lower the loss.
+struct StandardFeatures {
+  at::Tensor values_BG;
+  ClubMoments moments;
+};
+
+/// Collective, and with gradient, as club_moments is.
+StandardFeatures standard_features(const at::Tensor& y_BG, std::int64_t global_count,
+                                   const SumOverRanks& sum_over_ranks);
+
 /// q(y | x) = N(mu(x), exp(logvar(x))), two MLPs of one hidden layer; logvar ends in tanh.
 class ClubEstimator : public torch::nn::Module {
  public:

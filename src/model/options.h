@@ -39,7 +39,7 @@ struct FusionOptions {
   std::int64_t heads = 4;
   std::int64_t kronecker = 8;   ///< width of each factor of the Kronecker product
   double dropout = 0.1;
-  double mutual_information = 0.1;  ///< weight of the vCLUB loss
+  double mutual_information = 0.1;  ///< weight of the vCLUB loss (nats over features of S_C)
   std::int64_t estimator_width = 128;
   std::string views = "both";   ///< "both", "text" or "labs"
 };

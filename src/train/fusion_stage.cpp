@@ -94,18 +94,24 @@ FusionStage::Information FusionStage::information(const at::Tensor& specific_BF,
   Information result;
   const at::Tensor specific = specific_BF.detach().requires_grad_();
   const at::Tensor shared = shared_BG.detach().requires_grad_();
-  result.likelihood_share = fit_estimator(specific.detach(), shared.detach(), step);
-
   const auto global_sum = [this](const at::Tensor& x) { return parallel::global_sum(x, ranks_.device); };
-  const auto moments = model::club_moments(shared, options_.batch, global_sum);
+  // Both standardised at once: half the collectives.
+  const std::int64_t width = specific.size(1);
+  const auto all = model::standard_features(at::cat({specific, shared}, 1), options_.batch, global_sum);
+  const at::Tensor x_BF = all.values_BG.narrow(1, 0, width);
+  const at::Tensor y_BG = all.values_BG.narrow(1, width, shared.size(1));
+  const model::ClubMoments y_moments = {all.moments.mean_G.narrow(0, width, shared.size(1)),
+                                        all.moments.variance_G.narrow(0, width, shared.size(1))};
+  result.likelihood_share = fit_estimator(x_BF.detach(), y_BG.detach(), step);
   const at::Tensor bound =
-      model_.estimator->upper_bound_sum(specific, shared, moments) / static_cast<double>(options_.batch);
+      model_.estimator->upper_bound_sum(x_BF, y_BG, y_moments) / static_cast<double>(options_.batch);
   result.bound_share = bound.item<double>();
   // There is no less than no information: a negative estimate says that the estimator is behind, and following it down
   // would only teach the model to fool it. It costs nothing then, and has no gradient. The backward pass holds
   // collectives, so all ranks take it either way.
-  const double weight =
-      sum_over_ranks(ranks_.host, {result.bound_share})[0] > 0 ? options_.fusion.mutual_information : 0.0;
+  const double weight = sum_over_ranks(ranks_.host, {result.bound_share})[0] > 0
+                            ? options_.fusion.mutual_information / static_cast<double>(model_.fusion->shared_width())
+                            : 0.0;
   const auto gradients = torch::autograd::grad({weight * bound}, {specific, shared});
   result.loss_share = weight * result.bound_share;
   result.specific_gradient_BF = gradients[0];

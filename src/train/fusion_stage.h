@@ -41,7 +41,7 @@ class FusionStage : public Stage {
     at::Tensor specific_gradient_BF;
     at::Tensor shared_gradient_BG;
     double bound_share = 0;      ///< of the vCLUB estimate, in nats
-    double loss_share = 0;       ///< of the loss it makes: weight * max(0, estimate)
+    double loss_share = 0;       ///< of the loss it makes: weight * max(0, estimate) / features of S_C
     double likelihood_share = 0; ///< of the estimator's mean log-likelihood
   };
 

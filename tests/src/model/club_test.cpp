@@ -146,6 +146,62 @@ TEST(Club, MomentsSurviveALargeMean) {
   EXPECT_THROW(club_moments(y, 0, identity), std::logic_error);
 }
 
+// Values, moments and slopes against a loop over rows and features, and no trace of the features' scale.
+TEST(Club, StandardFeaturesEqualALoopAndForgetTheScale) {
+  const at::Tensor raw = (torch::randn({7, 3}, torch::kDouble) * 4 + 2).requires_grad_();
+  const at::Tensor direction = torch::randn({7, 3}, torch::kDouble);
+  std::vector<at::Tensor> columns;
+  for (int g = 0; g < 3; ++g) {
+    at::Tensor mean = torch::zeros({}, torch::kDouble), variance = torch::zeros({}, torch::kDouble);
+    for (int i = 0; i < 7; ++i) mean = mean + raw[i][g] / 7;
+    for (int i = 0; i < 7; ++i) variance = variance + (raw[i][g] - mean).pow(2) / 7;
+    std::vector<at::Tensor> column;
+    for (int i = 0; i < 7; ++i) column.push_back((raw[i][g] - mean) / (variance + 1e-5).sqrt());
+    columns.push_back(torch::stack(column));
+  }
+  const at::Tensor expected = torch::stack(columns, 1);
+  const at::Tensor expected_slope = torch::autograd::grad({(expected * direction).sum()}, {raw})[0];
+  const StandardFeatures actual = standard_features(raw, 7, identity);
+  EXPECT_LT((actual.values_BG - expected).abs().max().item<double>(), 1e-12);
+  EXPECT_LT((actual.moments.mean_G - expected.mean(0)).abs().max().item<double>(), 1e-12);
+  EXPECT_LT((actual.moments.variance_G - expected.var(0, false)).abs().max().item<double>(), 1e-12);
+  const at::Tensor slope = torch::autograd::grad({(actual.values_BG * direction).sum()}, {raw})[0];
+  EXPECT_LT((slope - expected_slope).abs().max().item<double>(), 1e-12);
+
+  const at::Tensor shrunk = standard_features(raw * 0.1, 7, identity).values_BG;
+  EXPECT_LT((shrunk - expected).abs().max().item<double>(), 1e-3);
+  EXPECT_EQ(standard_features(torch::ones({1, 3}), 1, identity).values_BG.abs().max().item<double>(), 0);
+}
+
+// y is made of what x knows and of what it does not. Led by the loss alone it must leave the former, not grow small.
+TEST(Club, TheLossTakesOutOfYWhatXKnows) {
+  torch::manual_seed(3);
+  const std::int64_t rows = 256;
+  ClubEstimator module(2, 2, 32, 1);
+  const at::Tensor map = torch::eye(2).repeat({2, 1}).requires_grad_();  // y = x + the other, half and half
+  torch::optim::Adam fit(module.parameters(), torch::optim::AdamOptions(5e-3));
+  torch::optim::Adam move({map}, torch::optim::AdamOptions(1e-2));
+  const auto share_of_x = [&] {  // of y's variance
+    const at::Tensor squares = map.detach().square();
+    return (squares.narrow(0, 0, 2).sum() / squares.sum()).item<double>();
+  };
+  ASSERT_NEAR(share_of_x(), 0.5, 1e-6);
+  for (int step = 0; step < 300; ++step) {
+    const at::Tensor x = torch::randn({rows, 2}), other = torch::randn({rows, 2});
+    const StandardFeatures y = standard_features(at::cat({x, other}, 1).mm(map), rows, identity);
+    for (int i = 0; i < 5; ++i) {
+      fit.zero_grad();
+      (-module.log_likelihood_sum(x, y.values_BG.detach()) / rows).backward();
+      fit.step();
+    }
+    move.zero_grad();
+    (module.upper_bound_sum(x, y.values_BG, y.moments) / rows).backward();
+    move.step();
+  }
+  EXPECT_LT(share_of_x(), 0.02);
+  EXPECT_GT(map.detach().norm().item<double>(), 0.5);
+}
+
 // Fitted to Gaussians with a known mutual information, the bound is near it; on independent ones it is near zero.
 TEST(Club, BoundsTheInformationOfGaussians) {
   torch::manual_seed(9);

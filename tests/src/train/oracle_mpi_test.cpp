@@ -93,10 +93,11 @@ TEST_F(OracleTest, EveryParameterInDoublePrecision) {
 
 TEST_F(OracleTest, EveryParameterInSinglePrecision) {
   auto options = tiny::options("f32");
-  // Training at large rates amplifies rounding: the rates are those of a real run. The first steps of Adam are as long
+  // Training at large rates amplifies rounding: rates and weights are those of a real run. The first steps of Adam are as long
   // for a gradient of rounding noise as for a real one; epsilon tells them apart.
   options.learning_rate = 1e-3;
   options.fusion_stage.estimator_learning_rate = 1e-3;
+  options.fusion.mutual_information = model::FusionOptions().mutual_information;
   options.adam.epsilon = 1e-5;
   const auto oracle = run(options, *alone_, *alone_);
   auto split = options;

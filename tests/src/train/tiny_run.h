@@ -92,6 +92,7 @@ inline TrainOptions options(const std::string& precision) {
   o.fusion.heads = 2;
   o.fusion.kronecker = 4;
   o.fusion.estimator_width = 16;
+  o.fusion.mutual_information = 5;  // enough to be seen in every parameter
   o.encoders.length = {.steps = 10, .epochs = 0};
   o.fusion_stage.estimator_learning_rate = 0.05;  // quick enough that the mutual-information loss takes part
   o.fusion_stage.estimator_steps = 1;
