@@ -150,31 +150,4 @@ at::Tensor Safetensors::tensor(const std::string& name, const std::vector<std::i
   return tensor(name);
 }
 
-void write_safetensors(const fs::path& path, const std::map<std::string, at::Tensor>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  nlohmann::json header = nlohmann::json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-  std::uint64_t position = 0;
-  std::vector<at::Tensor> stored;
-  for (const auto& [name, tensor] : tensors) {
-    const std::string_view type = safetensors_type_name(tensor.scalar_type());
-    if (type.empty()) throw std::logic_error("safetensors cannot hold the type of tensor '" + name + "'");
-    stored.push_back(tensor.detach().to(at::kCPU).contiguous());
-    const std::uint64_t end = position + stored.back().nbytes();
-    header[name] = {{"dtype", type}, {"shape", tensor.sizes().vec()}, {"data_offsets", {position, end}}};
-    position = end;
-  }
-  std::string text = header.dump();
-  constexpr std::size_t alignment = 64;
-  text.append((alignment - (8 + text.size()) % alignment) % alignment, ' ');
-  const std::uint64_t length = text.size();
-  std::string content(reinterpret_cast<const char*>(&length), 8);
-  content.reserve(8 + text.size() + position);
-  content += text;
-  for (const at::Tensor& tensor : stored) {
-    if (tensor.nbytes() > 0) content.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
-  }
-  write_file_atomically(path, content);
-}
-
 }  // namespace medfuse::weights

@@ -54,9 +54,4 @@ class Safetensors {
   std::map<std::filesystem::path, std::shared_ptr<MappedFile>> files_;
 };
 
-/// Writes one safetensors file atomically. Tensors (any device, floating or integer) are stored contiguous, in name
-/// order; the header is padded so that the data is 64-byte aligned. Throws Error(data) naming the path.
-void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
-                       const std::map<std::string, std::string>& metadata = {});
-
 }  // namespace medfuse::weights

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "src/weights/safetensors_writer.h"
 
 namespace medfuse::weights {
 namespace {
@@ -65,7 +66,7 @@ TEST_F(SafetensorsTest, ReturnsWhatWasWrittenInEveryType) {
   tensors["scalar"] = at::scalar_tensor(2.5, at::kFloat);
   tensors["empty"] = at::empty({0, 7}, at::kFloat);
   tensors["transposed"] = at::arange(6, at::kFloat).reshape({2, 3}).t();
-  write_safetensors(folder_ / "model.safetensors", tensors, {{"format", "pt"}});
+  write_safetensors(folder_ / "model.safetensors", tensors);
   const Safetensors read = Safetensors::open(folder_);
   EXPECT_EQ(read.names().size(), tensors.size());
   for (const auto& [name, tensor] : tensors) {
