@@ -31,6 +31,9 @@ void add_run_options(OptionTable& table, train::TrainOptions& o) {
   table.add("micro_batch", &o.micro_batch, "samples per forward pass on a rank; changes memory and speed, not the result");
   table.add("seed", &o.seed, "of the order of samples, masks, dropout and initial values");
   table.add("precision", &o.precision, "f32; bf16: the text encoder computes in bfloat16; f64: all in double");
+  table.add("recompute", &o.recompute,
+            "what the encoders' blocks compute again in the backward pass to save memory: none, attention or full; the "
+            "result is the same");
   table.add("learning_rate", &o.learning_rate, "of the text encoder's LoRA and head");
   table.add("weight_decay", &o.weight_decay, "of matrices (AdamW)");
   table.add("adam.beta1", &o.adam.beta1, "decay of the mean of gradients");
@@ -125,6 +128,7 @@ void check(const train::TrainOptions& o) {
   }
   if (o.stages.size() == 2 && o.stages[0] == "fusion") usage_error("stages: encoders comes before fusion");
   one_of("precision", o.precision, {"f32", "bf16", "f64"});
+  one_of("recompute", o.recompute, {"none", "attention", "full"});
   one_of("device", o.device, {"auto", "cpu", "cuda"});
   one_of("fusion.views", o.fusion.views, {"both", "text", "labs"});
   between("batch", o.batch, std::int64_t{1}, std::int64_t{1048576});

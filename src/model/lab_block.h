@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "src/model/lab_attention.h"
+#include "src/model/recompute.h"
 #include "src/ops/dropout.h"
 
 namespace medfuse::model {
@@ -21,8 +22,13 @@ class LabBlock : public torch::nn::Module {
 
   /// x_BTW -> [B, T, W]; mask_BT as in TokenAttention.
   at::Tensor forward(const at::Tensor& x_BTW, const at::Tensor& mask_BT, const ops::DropoutKeys& keys);
+  void set_recompute(Recompute mode) { recompute_ = mode; }
 
  private:
+  /// Attention behind its norm, without dropout and residual.
+  at::Tensor attended(const at::Tensor& x_BTW, const at::Tensor& mask_BT);
+
+  Recompute recompute_ = Recompute::none;
   double dropout_;
   std::int64_t layer_;
   torch::nn::LayerNorm attention_norm_{nullptr}, mlp_norm_{nullptr};

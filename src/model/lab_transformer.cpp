@@ -91,6 +91,12 @@ LabTransformer::Visible LabTransformer::gather(const at::Tensor& keep_BC) const 
   return visible;
 }
 
+void LabTransformer::set_recompute(Recompute mode) {
+  for (const auto* blocks : {&encoder_, &decoder_}) {
+    for (const auto& block : *blocks) block->set_recompute(mode);
+  }
+}
+
 at::Tensor LabTransformer::run_encoder(const at::Tensor& values_BC, const Visible& visible,
                                        const ops::DropoutKeys& keys) {
   const std::int64_t rows = values_BC.size(0);

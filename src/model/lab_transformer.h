@@ -12,6 +12,7 @@
 #include "src/model/lab_knots.h"
 #include "src/model/lab_masking.h"
 #include "src/model/options.h"
+#include "src/model/recompute.h"
 #include "src/ops/dropout.h"
 
 namespace medfuse::model {
@@ -59,6 +60,9 @@ class LabTransformer : public torch::nn::Module {
 
   /// The encoder alone, with every observed cell visible.
   LabTokens encode(const at::Tensor& values_BC, const at::Tensor& observed_BC, const ops::DropoutKeys& keys = {});
+
+  /// What blocks compute again in a backward pass instead of keeping it. At first: nothing. Changes no result.
+  void set_recompute(Recompute mode);
 
   std::int64_t columns() const { return columns_; }
   const LabOptions& options() const { return options_; }

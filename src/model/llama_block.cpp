@@ -115,15 +115,28 @@ LlamaBlock::LlamaBlock(const LlamaBuild& build, std::int64_t layer, bool adapted
   mlp_ = register_module("mlp", std::make_shared<LlamaMlp>(build, layer, adapted));
 }
 
+at::Tensor LlamaBlock::attended(const at::Tensor& x_TD, const LlamaSequence& sequence, bool last_only) {
+  return recompute_if(recompute_ == Recompute::attention, {input_norm_, attention_}, x_TD,
+                      [norm = input_norm_, attention = attention_, sequence, last_only](const at::Tensor& x) {
+                        const at::Tensor normed_TD = norm->forward(x);
+                        return last_only ? attention->forward_last(normed_TD, sequence)
+                                         : attention->forward(normed_TD, sequence);
+                      });
+}
+
 at::Tensor LlamaBlock::forward(const at::Tensor& x_TD, const LlamaSequence& sequence) {
-  const at::Tensor middle_TD = x_TD + attention_->forward(input_norm_->forward(x_TD), sequence);
-  return middle_TD + mlp_->forward(mlp_norm_->forward(middle_TD), sequence.keys);
+  return recompute_if(recompute_ == Recompute::full, {shared_from_this()}, x_TD, [this, sequence](const at::Tensor& x) {
+    const at::Tensor middle_TD = x + attended(x, sequence, false);
+    return middle_TD + mlp_->forward(mlp_norm_->forward(middle_TD), sequence.keys);
+  });
 }
 
 at::Tensor LlamaBlock::forward_last(const at::Tensor& x_TD, const LlamaSequence& sequence) {
-  const at::Tensor attended_BD = attention_->forward_last(input_norm_->forward(x_TD), sequence);
-  const at::Tensor middle_BD = x_TD.index_select(0, sequence.last_B) + attended_BD;
-  return middle_BD + mlp_->forward(mlp_norm_->forward(middle_BD), sequence.last_keys);
+  return recompute_if(recompute_ == Recompute::full, {shared_from_this()}, x_TD, [this, sequence](const at::Tensor& x) {
+    const at::Tensor attended_BD = attended(x, sequence, true);
+    const at::Tensor middle_BD = x.index_select(0, sequence.last_B) + attended_BD;
+    return middle_BD + mlp_->forward(mlp_norm_->forward(middle_BD), sequence.last_keys);
+  });
 }
 
 }  // namespace medfuse::model

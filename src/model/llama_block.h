@@ -12,6 +12,7 @@
 
 #include "src/model/llama_sequence.h"
 #include "src/model/lora.h"
+#include "src/model/recompute.h"
 #include "src/weights/hf_config.h"
 
 namespace medfuse::model {
@@ -72,8 +73,13 @@ class LlamaBlock : public torch::nn::Module {
   at::Tensor forward(const at::Tensor& x_TD, const LlamaSequence& sequence);
   /// Result of each sample's last row only, [B, D]: queries, outputs and the feed-forward part of the others are saved.
   at::Tensor forward_last(const at::Tensor& x_TD, const LlamaSequence& sequence);
+  void set_recompute(Recompute mode) { recompute_ = mode; }
 
  private:
+  /// Attention behind its norm, without the residual: [T, D], or [B, D] for the last rows.
+  at::Tensor attended(const at::Tensor& x_TD, const LlamaSequence& sequence, bool last_only);
+
+  Recompute recompute_ = Recompute::none;
   std::shared_ptr<LlamaNorm> input_norm_;
   std::shared_ptr<LlamaAttention> attention_;
   std::shared_ptr<LlamaNorm> mlp_norm_;

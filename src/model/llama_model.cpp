@@ -93,6 +93,10 @@ LlamaSequence LlamaModel::pack(const at::Tensor& tokens_BL, const std::vector<st
   return sequence;
 }
 
+void LlamaModel::set_recompute(Recompute mode) {
+  for (const auto& block : blocks_) block->set_recompute(mode);
+}
+
 at::Tensor LlamaModel::frozen_states(const LlamaSequence& sequence) {
   // No adapter, nothing to learn and no dropout down here.
   const torch::NoGradGuard no_grad;

@@ -28,6 +28,8 @@ class LlamaModel : public torch::nn::Module {
   at::Tensor forward(const LlamaSequence& sequence);       ///< final-norm hidden states of all rows, [T, D]
   at::Tensor forward_last(const LlamaSequence& sequence);  ///< of each sample's last row, [B, D]
 
+  void set_recompute(Recompute mode);
+
   FrozenCache& cache() { return cache_; }
   std::int64_t layers() const { return static_cast<std::int64_t>(blocks_.size()); }
 

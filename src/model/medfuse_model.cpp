@@ -34,6 +34,8 @@ MedfuseModel::MedfuseModel(const ModelOptions& options, std::shared_ptr<TextEnco
   text_head->to(state_type_);
   labs->to(state_type_);
   fusion->to(state_type_);
+  text->set_recompute(recompute_mode(options.recompute));
+  labs->set_recompute(recompute_mode(options.recompute));
 }
 
 at::Tensor MedfuseModel::embed(const at::Tensor& tokens_BL, const at::Tensor& lengths_B, const ops::DropoutKeys& keys) {

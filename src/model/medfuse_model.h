@@ -24,6 +24,7 @@ struct ModelOptions {
   LabOptions labs;
   FusionOptions fusion;
   std::string precision = "f32";  ///< f32, bf16 or f64
+  std::string recompute = "none";  ///< by the blocks of both encoders in backward passes: none, attention or full
   std::uint64_t seed = 1;
   std::int64_t lab_columns = 0;
   std::int64_t diseases = 0;

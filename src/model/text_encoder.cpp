@@ -92,6 +92,8 @@ void TextEncoder::cache_frozen_states(std::int64_t bytes) { model_->cache().resi
 
 std::int64_t TextEncoder::cached_bytes() const { return model_->cache().bytes(); }
 
+void TextEncoder::set_recompute(Recompute mode) { model_->set_recompute(mode); }
+
 std::int64_t TextEncoder::width() const { return config_.hidden_size; }
 
 std::int64_t TextEncoder::layers() const { return model_->layers(); }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "src/model/options.h"
+#include "src/model/recompute.h"
 #include "src/ops/dropout.h"
 #include "src/weights/hf_config.h"
 #include "src/weights/safetensors.h"
@@ -43,6 +44,9 @@ class TextEncoder : public torch::nn::Module {
   /// holds. 0 switches it off, as at first. Without blocks below the lowest adapter it does nothing.
   void cache_frozen_states(std::int64_t bytes);
   std::int64_t cached_bytes() const;
+
+  /// What blocks compute again in a backward pass instead of keeping it. At first: nothing. Changes no result.
+  void set_recompute(Recompute mode);
 
   std::int64_t width() const;  ///< D
   const weights::LlamaConfig& config() const { return config_; }

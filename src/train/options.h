@@ -37,6 +37,7 @@ struct TrainOptions {
   std::int64_t micro_batch = 8;    ///< samples per forward pass on one rank; changes memory and speed, not the result
   std::uint64_t seed = 1;
   std::string precision = "f32";   ///< compute type of the text encoder: f32, bf16 or f64 (then everything is f64)
+  std::string recompute = "none";  ///< of the encoders' blocks in backward passes: none, attention or full
   double learning_rate = 2e-4;     ///< of the text encoder's LoRA and head
   double weight_decay = 0.01;
   AdamWOptions adam;               ///< beta1, beta2, epsilon

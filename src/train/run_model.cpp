@@ -20,6 +20,7 @@ model::ModelOptions model_options(const TrainOptions& options, const data::Packe
   model.labs = options.labs;
   model.fusion = options.fusion;
   model.precision = options.precision;
+  model.recompute = options.recompute;
   model.seed = options.seed;
   model.lab_columns = std::ssize(info.labs);
   model.diseases = std::ssize(info.diseases);
