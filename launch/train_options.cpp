@@ -49,6 +49,15 @@ void add_run_options(OptionTable& table, train::TrainOptions& o) {
   table.add("checkpoint.keep", &o.checkpoint_keep, "newest checkpoints to keep");
 }
 
+void add_parallel_options(OptionTable& table, train::TrainOptions& o) {
+  table.group("Ranks");
+  table.add("parallel.bucket_mib", &o.parallel.bucket_mib,
+            "MiB of gradients that travel together, while the backward pass computes the next");
+  table.add("parallel.reduce_dtype", &o.parallel.reduce_dtype,
+            "type in which gradients travel: auto (as computed), f32, f64, bf16 or f16, which ends at 65504; sums of bf16 "
+            "and f16 are rounded once");
+}
+
 void add_model_options(OptionTable& table, train::TrainOptions& o) {
   table.group("Text encoder (Llama family with LoRA)");
   table.add("text.model", &o.text.model, "Hugging Face folder: config.json, safetensors, tokenizer.json");
@@ -104,6 +113,7 @@ void add_train_options(OptionTable& table, train::TrainOptions& options) {
   table.group("Data");
   table.add("data.path", &options.data, "packed data set: what `medfuse pack` wrote");
   add_run_options(table, options);
+  add_parallel_options(table, options);
   add_model_options(table, options);
   add_stage_options(table, options);
 }
@@ -130,6 +140,8 @@ void check(const train::TrainOptions& o) {
   one_of("precision", o.precision, {"f32", "bf16", "f64"});
   one_of("recompute", o.recompute, {"none", "attention", "full"});
   one_of("device", o.device, {"auto", "cpu", "cuda"});
+  one_of("parallel.reduce_dtype", o.parallel.reduce_dtype, {"auto", "f32", "f64", "bf16", "f16"});
+  between("parallel.bucket_mib", o.parallel.bucket_mib, 0.001, 65536);
   one_of("fusion.views", o.fusion.views, {"both", "text", "labs"});
   between("batch", o.batch, std::int64_t{1}, std::int64_t{1048576});
   between("micro_batch", o.micro_batch, std::int64_t{1}, std::int64_t{1048576});

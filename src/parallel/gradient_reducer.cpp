@@ -3,100 +3,70 @@
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
 
-#include <stdexcept>
 #include <utility>
+
+#include "src/parallel/flat_buckets.h"
+#include "src/parallel/gradient_queue.h"
 
 namespace medfuse::parallel {
 
 namespace {
 
-/// A run of parameters whose gradients travel together.
-struct Bucket {
-  at::TensorOptions options;  ///< type on the wire, device
-  std::vector<at::Tensor> parameters;
-  std::int64_t elements = 0;
-};
-
-class BucketedReducer : public GradientReducer {
+/// One rank alone: its gradients are the sums.
+class LoneReducer : public GradientReducer {
  public:
-  BucketedReducer(std::vector<at::Tensor> parameters, cluster::Communicator& communicator, const ReducerOptions& options)
-      : communicator_(communicator) {
-    if (parameters.empty()) throw std::logic_error("gradient reducer: no parameters");
-    if (!(options.bucket_mib > 0)) throw std::logic_error("gradient reducer: bucket size must be positive");
-    const double limit = options.bucket_mib * 1024 * 1024;
-    for (at::Tensor& parameter : parameters) {
-      if (!parameter.defined()) throw std::logic_error("gradient reducer: undefined parameter");
-      const at::TensorOptions wire = parameter.options().dtype(options.dtype.value_or(parameter.scalar_type()));
-      // Cut by list order, types and sizes only: the same on every rank, whatever gradients it has.
-      const bool fits = !buckets_.empty() && buckets_.back().options.dtype() == wire.dtype() &&
-                        buckets_.back().options.device() == wire.device() &&
-                        static_cast<double>((buckets_.back().elements + parameter.numel()) *
-                                            static_cast<std::int64_t>(wire.dtype().itemsize())) <= limit;
-      if (!fits) buckets_.push_back({at::TensorOptions(wire.device()).dtype(wire.dtype()), {}, 0});
-      buckets_.back().elements += parameter.numel();
-      buckets_.back().parameters.push_back(std::move(parameter));
-    }
-  }
+  explicit LoneReducer(std::vector<at::Tensor> parameters) : parameters_(std::move(parameters)) {}
 
   void prepare() override {}
 
   void finish() override {
-    at::NoGradGuard no_grad;
-    if (communicator_.size() == 1) {
-      // An optimiser passes over parameters without a gradient: it must do so on any number of ranks or on none.
-      for (const Bucket& bucket : buckets_) {
-        for (const at::Tensor& parameter : bucket.parameters) {
-          if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
-        }
-      }
-      return;
-    }
-    std::vector<at::Tensor> flats;
-    std::vector<std::unique_ptr<cluster::Work>> works;
-    for (const Bucket& bucket : buckets_) {
-      flats.push_back(pack(bucket));
-      works.push_back(communicator_.all_reduce(flats.back(), cluster::Reduction::sum));
-    }
-    for (std::size_t i = 0; i < buckets_.size(); ++i) {
-      works[i]->wait();
-      unpack(buckets_[i], flats[i]);
-      flats[i].reset();
+    const at::NoGradGuard no_grad;
+    // An optimiser passes over parameters without a gradient: it must do so on any number of ranks or on none.
+    for (const at::Tensor& parameter : parameters_) {
+      if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
     }
   }
 
  private:
-  static at::Tensor pack(const Bucket& bucket) {
-    at::Tensor flat = at::empty({bucket.elements}, bucket.options);
-    std::int64_t begin = 0;
-    for (const at::Tensor& parameter : bucket.parameters) {
-      const at::Tensor place = flat.narrow(0, begin, parameter.numel());
-      begin += parameter.numel();
-      const at::Tensor& gradient = parameter.grad();
-      if (!gradient.defined()) {
-        place.zero_();
-        continue;
-      }
-      if (gradient.layout() != at::kStrided) throw std::logic_error("gradient reducer: gradient is not dense");
-      place.view(gradient.sizes()).copy_(gradient);
+  std::vector<at::Tensor> parameters_;
+};
+
+class BucketedReducer : public GradientReducer {
+ public:
+  BucketedReducer(std::vector<FlatBucket> buckets, cluster::Communicator& communicator)
+      : communicator_(communicator),
+        buckets_(std::move(buckets)),
+        queue_(buckets_, [this](std::size_t bucket) { launch(bucket); }) {}
+
+  void prepare() override { queue_.prepare(); }
+
+  void finish() override {
+    queue_.finish();
+    // A local list: should one fail, the others go with the exception and are not waited for.
+    std::vector<Sum> sums = std::exchange(sums_, {});
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      sums[i].work->wait();
+      give_gradients(buckets_[i], sums[i].flat);
+      sums[i] = {};
     }
-    return flat;
   }
 
-  static void unpack(const Bucket& bucket, const at::Tensor& flat) {
-    std::int64_t begin = 0;
-    for (const at::Tensor& parameter : bucket.parameters) {
-      const at::Tensor sum = flat.narrow(0, begin, parameter.numel()).view(parameter.sizes());
-      begin += parameter.numel();
-      if (parameter.grad().defined()) {
-        parameter.grad().copy_(sum);
-      } else {
-        parameter.mutable_grad() = at::empty_like(parameter).copy_(sum);
-      }
-    }
+ private:
+  struct Sum {
+    at::Tensor flat;
+    std::unique_ptr<cluster::Work> work;
+  };
+
+  void launch(std::size_t bucket) {
+    at::Tensor flat = take_gradients(buckets_[bucket], buckets_[bucket].elements);
+    auto work = communicator_.all_reduce(flat, cluster::Reduction::sum);
+    sums_.push_back({std::move(flat), std::move(work)});
   }
 
   cluster::Communicator& communicator_;
-  std::vector<Bucket> buckets_;
+  std::vector<FlatBucket> buckets_;
+  std::vector<Sum> sums_;  // under way, by bucket
+  GradientQueue queue_;
 };
 
 }  // namespace
@@ -104,7 +74,9 @@ class BucketedReducer : public GradientReducer {
 std::unique_ptr<GradientReducer> make_bucketed_reducer(std::vector<at::Tensor> parameters,
                                                        cluster::Communicator& communicator,
                                                        const ReducerOptions& options) {
-  return std::make_unique<BucketedReducer>(std::move(parameters), communicator, options);
+  auto buckets = flat_buckets(parameters, options.bucket_mib, options.dtype);
+  if (communicator.size() == 1) return std::make_unique<LoneReducer>(std::move(parameters));
+  return std::make_unique<BucketedReducer>(std::move(buckets), communicator);
 }
 
 }  // namespace medfuse::parallel

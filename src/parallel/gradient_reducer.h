@@ -16,10 +16,14 @@ namespace medfuse::parallel {
 class GradientReducer {
  public:
   virtual ~GradientReducer() = default;
-  /// Before the backward pass of the last micro-batch of a step: from now on a finished gradient may be sent.
+  /// Before the backward pass of the last micro-batch of a step (and so even on a rank that has none): from now on a
+  /// gradient that has been accumulated may be sent, while the pass still computes others. Until finish() that pass is
+  /// the only one to touch the gradients, and nothing else may use the communicator: ranks without a sample would meet
+  /// in another order. Without prepare() nothing is sent before finish().
   virtual void prepare() = 0;
   /// After that backward pass. Collective. On return every parameter has a gradient: the sum over the ranks, zero where
-  /// no rank had one. Throws Error(communication) if a peer is gone.
+  /// no rank had one. It may share memory with other parameters' gradients. Throws Error(communication) if a peer is
+  /// gone.
   virtual void finish() = 0;
 };
 
@@ -29,9 +33,11 @@ struct ReducerOptions {
   std::optional<at::ScalarType> dtype;
 };
 
-/// Buckets in the order of the list, started one after another and then awaited. The list must be the same on all ranks
-/// (shapes, types, order); gradients are dense and of the parameter's type. `communicator` must outlive the reducer.
-/// Throws std::logic_error for an empty list or a bucket size that is not positive.
+/// Buckets from the end of the list to its front (see flat_buckets.h), each started when the backward pass has
+/// completed it and all before it. The list must be the same on all ranks (shapes, types, order) and should be in the
+/// order of the forward pass; gradients are dense and of the parameter's type. `communicator` must outlive the reducer,
+/// the parameters may; they carry its hooks while it lives, so a parameter belongs to one reducer at a time.
+/// Throws std::logic_error for an empty list, a bucket size that is not positive, or a parameter of another reducer.
 std::unique_ptr<GradientReducer> make_bucketed_reducer(std::vector<at::Tensor> parameters,
                                                        cluster::Communicator& communicator,
                                                        const ReducerOptions& options = {});

@@ -8,19 +8,21 @@ namespace medfuse::train {
 namespace {
 
 /// What the fusion stage trains: its own transformer at full rate, the encoders that its views use at theirs.
+/// In the order of the forward pass.
 std::vector<ParameterGroup> parameter_groups(const TrainOptions& options, const model::MedfuseModel& model) {
   const FusionStageOptions& stage = options.fusion_stage;
-  std::vector<ParameterGroup> groups = {group(model.trainable({"fusion."}), options.weight_decay)};
-  if (stage.encoder_factor == 0) return groups;
+  std::vector<ParameterGroup> groups;
+  const bool encoders = stage.encoder_factor > 0;
   const double base = stage.learning_rate > 0 ? stage.encoder_factor / stage.learning_rate : 0;
-  if (model.fusion->uses_text()) {
+  if (encoders && model.fusion->uses_text()) {
     groups.push_back(group(model.trainable({"text."}), options.weight_decay, options.learning_rate * base));
   }
-  if (model.fusion->uses_labs()) {
+  if (encoders && model.fusion->uses_labs()) {
     // The decoder has no part in this stage.
     groups.push_back(group(model.trainable({"labs.embedding", "labs.cls_token", "labs.encoder"}), options.weight_decay,
                            options.encoders.lab_learning_rate * base));
   }
+  groups.push_back(group(model.trainable({"fusion."}), options.weight_decay));
   return groups;
 }
 
@@ -42,11 +44,11 @@ FusionStage::FusionStage(const TrainOptions& options, model::MedfuseModel& model
       train_encoders_(options.fusion_stage.encoder_factor > 0),
       updater_("fusion", parameter_groups(options, model), options.adam,
                schedule(options, options.fusion_stage.learning_rate, steps_),
-               options.clip, ranks.device) {
+               options.clip, options.parallel, ranks.device) {
   if (model.estimator && options.fusion.mutual_information > 0) {
     estimator_updater_ = std::make_unique<Updater>(
         "estimator", std::vector<ParameterGroup>{group(model.trainable({"estimator."}), 0)}, options.adam,
-        schedule(options, options.fusion_stage.estimator_learning_rate, steps_), 0, ranks.device);
+        schedule(options, options.fusion_stage.estimator_learning_rate, steps_), 0, options.parallel, ranks.device);
   }
 }
 

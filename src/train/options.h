@@ -30,6 +30,11 @@ struct FusionStageOptions {
   std::int64_t estimator_steps = 5;  ///< updates of the estimator in each step: one that lags behind bounds nothing
 };
 
+struct ParallelOptions {
+  double bucket_mib = 32;             ///< gradients travel in buckets of about this size
+  std::string reduce_dtype = "auto";  ///< of gradients on the wire: f32, f64, bf16, f16; auto: their own
+};
+
 struct TrainOptions {
   std::string data;                ///< packed data set
   std::vector<std::string> stages = {"encoders", "fusion"};
@@ -50,6 +55,7 @@ struct TrainOptions {
   model::FusionOptions fusion;
   EncodersOptions encoders;
   FusionStageOptions fusion_stage;
+  ParallelOptions parallel;
   std::int64_t checkpoint_every = 100;  ///< steps; 0: only at the end of a stage
   std::int64_t checkpoint_keep = 2;
   double stop_after = 0;           ///< seconds after which the run stops with a checkpoint and exit code 85; 0: never

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "src/parallel/grad_norm.h"
 
 namespace medfuse::train {
@@ -15,15 +16,27 @@ std::vector<at::Tensor> tensors_of(const AdamW& optimizer) {
   return tensors;
 }
 
+std::optional<at::ScalarType> wire_type(const std::string& word) {
+  if (word == "auto") return std::nullopt;
+  if (word == "f32") return at::kFloat;
+  if (word == "f64") return at::kDouble;
+  if (word == "bf16") return at::kBFloat16;
+  if (word == "f16") return at::kHalf;
+  usage_error("parallel.reduce_dtype = '{}' is not known: auto, f32, f64, bf16, f16", word);
+}
+
 }  // namespace
 
 Updater::Updater(std::string name, std::vector<ParameterGroup> groups, const AdamWOptions& adam,
-                 const ScheduleOptions& schedule, double clip, cluster::Communicator& communicator)
+                 const ScheduleOptions& schedule, double clip, const ParallelOptions& parallel,
+                 cluster::Communicator& communicator)
     : name_(std::move(name)),
       optimizer_(std::move(groups), adam),
       schedule_(schedule),
       clip_(clip),
-      reducer_(parallel::make_bucketed_reducer(tensors_of(optimizer_), communicator)),
+      reducer_(parallel::make_bucketed_reducer(
+          tensors_of(optimizer_), communicator,
+          {.bucket_mib = parallel.bucket_mib, .dtype = wire_type(parallel.reduce_dtype)})),
       tensors_(tensors_of(optimizer_)) {}
 
 double Updater::update(std::int64_t step) {

@@ -9,15 +9,18 @@
 #include "cluster/communicator.h"
 #include "src/parallel/gradient_reducer.h"
 #include "src/train/adamw.h"
+#include "src/train/options.h"
 #include "src/train/schedule.h"
 
 namespace medfuse::train {
 
 class Updater {
  public:
-  /// `name` sets its state apart in checkpoints. `clip` 0: the norm is only measured.
+  /// `name` sets its state apart in checkpoints. `clip` 0: the norm is only measured. The groups and their parameters
+  /// should come in the order of the forward pass, so that gradients are sent early (see GradientReducer).
   Updater(std::string name, std::vector<ParameterGroup> groups, const AdamWOptions& adam,
-          const ScheduleOptions& schedule, double clip, cluster::Communicator& communicator);
+          const ScheduleOptions& schedule, double clip, const ParallelOptions& parallel,
+          cluster::Communicator& communicator);
 
   /// Before the backward pass of a step's last micro-batch, and so even on a rank that has none.
   void prepare() { reducer_->prepare(); }

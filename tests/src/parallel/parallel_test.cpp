@@ -81,13 +81,11 @@ TEST(GradientReducer, MayReduceInAnotherType) {
   EXPECT_EQ(fine.grad()[0].item<float>(), c->size() == 1 ? 1.001f : 1.0f);
 }
 
-TEST(GradientReducer, KeepsTheGradientsMemory) {
+TEST(GradientReducer, TakesGradientsThatAreNotContiguous) {
   const auto c = communicator();
   at::Tensor parameter = at::zeros({4, 6}).requires_grad_();
-  parameter.mutable_grad() = at::arange(24, at::kFloat).view({6, 4}).t();  // not contiguous
-  const void* memory = parameter.grad().data_ptr();
+  parameter.mutable_grad() = at::arange(24, at::kFloat).view({6, 4}).t();
   make_bucketed_reducer({parameter}, *c)->finish();
-  EXPECT_EQ(parameter.grad().data_ptr(), memory);
   EXPECT_TRUE(at::equal(parameter.grad(), at::arange(24, at::kFloat).view({6, 4}).t() * c->size()));
 }
 

@@ -1,0 +1,65 @@
+#include "src/parallel/flat_buckets.h"
+
+#include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
+
+#include <stdexcept>
+
+namespace medfuse::parallel {
+
+namespace {
+
+/// Whether `parameter` may still go into `bucket`.
+bool fits(const FlatBucket& bucket, const at::Tensor& parameter, const at::TensorOptions& wire, double mib) {
+  const std::int64_t bytes =
+      (bucket.elements + parameter.numel()) * static_cast<std::int64_t>(wire.dtype().itemsize());
+  return bucket.parts.front().parameter.scalar_type() == parameter.scalar_type() &&
+         bucket.wire.device() == wire.device() && static_cast<double>(bytes) <= mib * 1024 * 1024;
+}
+
+}  // namespace
+
+std::vector<FlatBucket> flat_buckets(const std::vector<at::Tensor>& parameters, double mib,
+                                     std::optional<at::ScalarType> wire) {
+  if (parameters.empty()) throw std::logic_error("gradient buckets: no parameters");
+  if (!(mib > 0)) throw std::logic_error("gradient buckets: their size must be positive");
+  std::vector<FlatBucket> buckets;
+  for (std::size_t number = parameters.size(); number-- > 0;) {
+    const at::Tensor& parameter = parameters[number];
+    if (!parameter.defined()) throw std::logic_error("gradient buckets: undefined parameter");
+    const auto options = at::TensorOptions(parameter.device()).dtype(wire.value_or(parameter.scalar_type()));
+    if (buckets.empty() || !fits(buckets.back(), parameter, options, mib)) buckets.push_back({options, {}, 0});
+    FlatBucket& bucket = buckets.back();
+    bucket.parts.push_back({number, parameter, bucket.elements});
+    bucket.elements += parameter.numel();
+  }
+  return buckets;
+}
+
+at::Tensor take_gradients(const FlatBucket& bucket, std::int64_t length) {
+  const at::NoGradGuard no_grad;
+  at::Tensor flat = at::empty({length}, bucket.wire);
+  for (const FlatBucket::Part& part : bucket.parts) {
+    const at::Tensor place = flat.narrow(0, part.begin, part.parameter.numel());
+    at::Tensor& gradient = part.parameter.mutable_grad();
+    if (!gradient.defined()) {
+      place.zero_();
+      continue;
+    }
+    if (gradient.layout() != at::kStrided) throw std::logic_error("gradient buckets: a gradient is not dense");
+    place.view(gradient.sizes()).copy_(gradient);
+    gradient.reset();
+  }
+  flat.narrow(0, bucket.elements, length - bucket.elements).zero_();
+  return flat;
+}
+
+void give_gradients(const FlatBucket& bucket, const at::Tensor& flat) {
+  const at::NoGradGuard no_grad;
+  for (const FlatBucket::Part& part : bucket.parts) {
+    const at::Tensor sum = flat.narrow(0, part.begin, part.parameter.numel()).view(part.parameter.sizes());
+    part.parameter.mutable_grad() = sum.to(part.parameter.scalar_type());
+  }
+}
+
+}  // namespace medfuse::parallel
