@@ -95,22 +95,26 @@ class TrainCommand : public Command {
       options_.data = fs::absolute(options_.data).lexically_normal().string();
       options_.text.model = fs::absolute(options_.text.model).lexically_normal().string();
     });
-    JobRanks job(process, options_.device, options_.timeout);
+    JobRanks job(process, options_.device, options_.timeout,
+                 {.tensor = static_cast<int>(options_.parallel.tensor), .across_nodes = options_.parallel.across_nodes});
+    if (process.rank() == 0 && process.size() > 1) fmt::print(stderr, "{}", job.rank_map());
     std::optional<data::PackedReader> reader;
     std::optional<train::RunFolder> folder;
     cluster::together(process, [&] {
       reader.emplace(options_.data);
       if (!reader->info().has_labels) data_error("data.path {}: holds no labels to train on", options_.data);
-      const auto vocabulary = weights::read_llama_config(options_.text.model).vocab_size;
-      train::check_tokenizer(reader->info(), options_.data, options_.text.model, vocabulary);
+      const weights::LlamaConfig text = weights::read_llama_config(options_.text.model);
+      model::check_tensor_degree(static_cast<int>(options_.parallel.tensor), text.num_attention_heads,
+                                 text.num_key_value_heads, text.intermediate_size);
+      train::check_tokenizer(reader->info(), options_.data, options_.text.model, text.vocab_size);
       if (reader->info().labs.empty()) data_error("data.path {}: holds no lab columns; pack it with labs", options_.data);
-      train::check_training_samples(*reader, process.size());
+      train::check_training_samples(*reader, job.ranks().size());
     });
     // The settings are written down once a model could be made of them.
     std::unique_ptr<model::MedfuseModel> model;
     cluster::together(process, [&] {
       folder.emplace(run_, process.rank() == 0);
-      model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()));
+      model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()), job.tensor_parallel());
       model->to(job.device());
       model->text->cache_frozen_states(options_.text_cache_mib << 20);
       folder->adopt(options.resolved(), read_file(fs::path(options_.data) / "index.json"),
@@ -121,7 +125,7 @@ class TrainCommand : public Command {
 
     train::TrainerOptions trainer_options{folder->checkpoints(), options_.checkpoint_every, options_.checkpoint_keep,
                                           options_.stop_after};
-    train::Trainer trainer(trainer_options, plan(*model, *reader, job.ranks()), parameters(*model), job.ranks(),
+    train::Trainer trainer(trainer_options, plan(*model, *reader, job.ranks()), train::trainable_parts(*model), job.ranks(),
                            witness ? witness->observer() : train::Observer{});
     const auto outcome = trainer.run();
     if (process.rank() == 0 && outcome == train::Outcome::stopped) {
@@ -131,12 +135,6 @@ class TrainCommand : public Command {
   }
 
  private:
-  static std::vector<train::NamedTensor> parameters(const model::MedfuseModel& model) {
-    std::vector<train::NamedTensor> all;
-    for (const auto& [name, tensor] : model.trainable()) all.push_back({name, tensor});
-    return all;
-  }
-
   std::vector<train::Trainer::StagePlan> plan(model::MedfuseModel& model, const data::PackedReader& reader,
                                               train::Ranks ranks) const {
     std::vector<train::Trainer::StagePlan> plans;

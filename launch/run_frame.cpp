@@ -14,7 +14,12 @@
 namespace medfuse::launch {
 namespace fs = std::filesystem;
 
-JobRanks::JobRanks(cluster::Process& process, const std::string& device, double timeout_seconds) {
+JobRanks::JobRanks(cluster::Process& process, const std::string& device, double timeout_seconds,
+                   const cluster::MeshOptions& mesh) {
+  const std::vector<std::string> hosts = process.all_gather(process.host());
+  cluster::MeshLayout layout;
+  cluster::together(process, [&] { layout = cluster::lay_out_mesh(hosts, mesh); });
+  rank_map_ = cluster::rank_map(layout, hosts);
   const at::Device chosen = cluster::choose_device(process, device);
   host_ = cluster::make_communicator(process, at::kCPU);
   if (!chosen.is_cpu()) device_ = cluster::make_communicator(process, chosen);
@@ -22,7 +27,17 @@ JobRanks::JobRanks(cluster::Process& process, const std::string& device, double 
   process.set_timeout(timeout);
   host_->set_timeout(timeout);
   if (device_) device_->set_timeout(timeout);
+  host_groups_.emplace(*host_, layout);
+  if (device_) device_groups_.emplace(*device_, layout);
 }
+
+train::Ranks JobRanks::ranks() {
+  const cluster::MeshGroups& host = *host_groups_;
+  const cluster::MeshGroups& device = device_groups_ ? *device_groups_ : host;
+  return {host.data(), device.data(), host.world(), host.tensor(), device.tensor()};
+}
+
+model::TensorParallelPtr JobRanks::tensor_parallel() { return train::tensor_parallel(*ranks().tensor_device); }
 
 void RunSelection::describe_inputs(OptionTable& options, const std::string& run_help, const std::string& data_help) {
   options.add_argument("run", &run, run_help);

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cluster/communicator.h"
+#include "cluster/mesh.h"
 #include "cluster/process.h"
 #include "data/packed/reader.h"
 #include "launch/option_table.h"
@@ -16,17 +18,25 @@
 
 namespace medfuse::launch {
 
-/// The communicators of a job: host tensors over MPI, and those of the device.
+/// The communicators of a job: host tensors over MPI, and those of the device, on a mesh.
 class JobRanks {
  public:
-  /// Collective. Throws Error(usage) when `device` cannot be had.
-  JobRanks(cluster::Process& process, const std::string& device, double timeout_seconds);
-  train::Ranks ranks() { return {*host_, device_ ? *device_ : *host_}; }
+  /// Collective. Throws Error(usage) when `device` or the mesh cannot be had.
+  JobRanks(cluster::Process& process, const std::string& device, double timeout_seconds,
+           const cluster::MeshOptions& mesh = {});
+  train::Ranks ranks();
+  /// Those that hold one model together with this rank.
+  model::TensorParallelPtr tensor_parallel();
   at::Device device() { return ranks().device.device(); }
+  /// The ranks on the mesh, for people.
+  const std::string& rank_map() const { return rank_map_; }
 
  private:
   std::unique_ptr<cluster::Communicator> host_;
   std::unique_ptr<cluster::Communicator> device_;  // null: the host's serves
+  std::optional<cluster::MeshGroups> host_groups_;
+  std::optional<cluster::MeshGroups> device_groups_;
+  std::string rank_map_;
 };
 
 /// Which run a command works on and how, for commands on a finished (or running) run.

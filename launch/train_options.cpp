@@ -51,6 +51,8 @@ void add_run_options(OptionTable& table, train::TrainOptions& o) {
 
 void add_parallel_options(OptionTable& table, train::TrainOptions& o) {
   table.group("Ranks");
+  table.add("parallel.tensor", &o.parallel.tensor, "ranks that hold one text encoder together (tensor parallelism)");
+  table.add("parallel.across_nodes", &o.parallel.across_nodes, "let those be on several nodes");
   table.add("parallel.bucket_mib", &o.parallel.bucket_mib,
             "MiB of gradients that travel together, while the backward pass computes the next");
   table.add("parallel.reduce_dtype", &o.parallel.reduce_dtype,
@@ -141,6 +143,7 @@ void check(const train::TrainOptions& o) {
   one_of("recompute", o.recompute, {"none", "attention", "full"});
   one_of("device", o.device, {"auto", "cpu", "cuda"});
   one_of("parallel.reduce_dtype", o.parallel.reduce_dtype, {"auto", "f32", "f64", "bf16", "f16"});
+  between("parallel.tensor", o.parallel.tensor, std::int64_t{1}, std::int64_t{65536});
   between("parallel.bucket_mib", o.parallel.bucket_mib, 0.001, 65536);
   one_of("fusion.views", o.fusion.views, {"both", "text", "labs"});
   between("batch", o.batch, std::int64_t{1}, std::int64_t{1048576});

@@ -76,18 +76,22 @@ at::Tensor Reader::read(const std::string& name, const std::vector<std::int64_t>
   return read_box(*manifest_, path_, find(*manifest_, path_, name), {offset, extent});
 }
 
-void Reader::read_into(const std::string& name, const at::Tensor& target) const {
+void Reader::read_into(const std::string& name, const at::Tensor& target) const { read_into(replicated(name, target)); }
+
+void Reader::read_into(const ShardedTensor& block) const {
+  const std::string& name = block.name;
+  const at::Tensor& target = block.local;
   const TensorInfo& stored = find(*manifest_, path_, name).info;
-  if (target.sizes() != at::IntArrayRef(stored.shape)) {
+  if (block.global_shape != stored.shape) {
     data_error("{}: tensor {} has shape [{}], the model has [{}]; it is a checkpoint of another model", path_.string(),
-               name, fmt::join(stored.shape, ", "), fmt::join(target.sizes(), ", "));
+               name, fmt::join(stored.shape, ", "), fmt::join(block.global_shape, ", "));
   }
   if (target.scalar_type() != stored.dtype && !(target.is_floating_point() && at::isFloatingType(stored.dtype))) {
     data_error("{}: tensor {} has type {}, the model has {}; it is a checkpoint of another model", path_.string(), name,
                dtype_name(stored.dtype), dtype_name(target.scalar_type()));
   }
   const at::NoGradGuard no_grad;
-  target.detach().copy_(read(name));
+  target.detach().copy_(read(name, block.offset, target.sizes().vec()));
 }
 
 std::optional<std::int64_t> load_newest(const fs::path& folder, const Team& team,

@@ -46,6 +46,8 @@ class Reader {
   /// Reads into a tensor of the stored shape, on any device. Floating types are converted where they differ. Throws
   /// Error(data) naming both shapes or types if they do not fit: the checkpoint is of another model.
   void read_into(const std::string& name, const at::Tensor& target) const;
+  /// The same for a block of the stored tensor, which must have the block's global shape.
+  void read_into(const ShardedTensor& block) const;
 
  private:
   std::filesystem::path path_;

@@ -12,18 +12,34 @@ namespace {
 
 std::string layer_prefix(std::int64_t layer) { return "model.layers." + std::to_string(layer) + "."; }
 
-/// Builds one projection [rows, columns] and registers it under the last part of `name`.
+/// Outputs [rows] and inputs [columns] of one whole projection, and how it is split.
+struct ProjectionShape {
+  std::int64_t rows;
+  std::int64_t columns;
+  Split split;
+  Span span;  ///< of the rows (column parallel) or the columns (row parallel)
+  int copies = 1;
+};
+
+/// Builds this rank's share of one projection and registers it under the last part of its name.
 std::shared_ptr<LoraLinear> add_projection(torch::nn::Module& module, const LlamaBuild& build, std::int64_t layer,
                                            bool adapted, const std::string& part, const std::string& target,
-                                           std::int64_t rows, std::int64_t columns, ops::Site site) {
+                                           const ProjectionShape& shape, ops::Site site) {
   const std::string name = layer_prefix(layer) + part + "." + target;
-  at::Tensor weight = build.source(name + ".weight", {rows, columns});
+  at::Tensor weight = build.source(
+      {name + ".weight", {shape.rows, shape.columns}, shape.split == Split::row ? 1 : 0, shape.span});
   const auto& targets = build.lora.targets;
   const bool chosen = adapted && std::find(targets.begin(), targets.end(), target) != targets.end();
+  const LoraShare share{build.ranks, shape.split, shape.span, shape.copies};
   auto projection = chosen ? std::make_shared<LoraLinear>(std::move(weight), build.lora,
-                                                          LoraPlace{build.seed, name, layer, site})
-                           : std::make_shared<LoraLinear>(std::move(weight));
+                                                          LoraPlace{build.seed, name, layer, site}, share)
+                           : std::make_shared<LoraLinear>(std::move(weight), share);
   return module.register_module(target, projection);
+}
+
+/// Heads in features.
+Span features_of(const Span& heads, std::int64_t head_dim) {
+  return {heads.begin * head_dim, heads.length * head_dim, heads.global * head_dim};
 }
 
 /// [1, heads, rows, head_dim] view of rows [rows, heads, head_dim].
@@ -57,17 +73,22 @@ LlamaNorm::LlamaNorm(at::Tensor weight_D, double epsilon) : epsilon_(epsilon) {
 at::Tensor LlamaNorm::forward(const at::Tensor& x) const { return ops::rms_norm(x, weight_D_, epsilon_); }
 
 LlamaAttention::LlamaAttention(const LlamaBuild& build, std::int64_t layer, bool adapted)
-    : heads_(build.config.num_attention_heads),
-      key_heads_(build.config.num_key_value_heads),
-      head_dim_(build.config.head_dim) {
+    : head_dim_(build.config.head_dim) {
+  const Span heads = equal_share(build.config.num_attention_heads, *build.ranks);
+  const Span key_heads = head_share(build.config.num_key_value_heads, *build.ranks);
+  const int copies = static_cast<int>(build.ranks->size * key_heads.length / key_heads.global);
+  heads_ = heads.length;
+  key_heads_ = key_heads.length;
   const std::int64_t width = build.config.hidden_size;
-  const auto add = [&](const char* target, std::int64_t rows, std::int64_t columns, ops::Site site) {
-    return add_projection(*this, build, layer, adapted, "self_attn", target, rows, columns, site);
+  const Span queries = features_of(heads, head_dim_);
+  const Span keys = features_of(key_heads, head_dim_);
+  const auto add = [&](const char* target, const ProjectionShape& shape, ops::Site site) {
+    return add_projection(*this, build, layer, adapted, "self_attn", target, shape, site);
   };
-  q_ = add("q_proj", heads_ * head_dim_, width, ops::Site::query);
-  k_ = add("k_proj", key_heads_ * head_dim_, width, ops::Site::key);
-  v_ = add("v_proj", key_heads_ * head_dim_, width, ops::Site::value);
-  o_ = add("o_proj", width, heads_ * head_dim_, ops::Site::output);
+  q_ = add("q_proj", {queries.global, width, Split::column, queries}, ops::Site::query);
+  k_ = add("k_proj", {keys.global, width, Split::column, keys, copies}, ops::Site::key);
+  v_ = add("v_proj", {keys.global, width, Split::column, keys, copies}, ops::Site::value);
+  o_ = add("o_proj", {width, queries.global, Split::row, queries}, ops::Site::output);
 }
 
 at::Tensor LlamaAttention::forward(const at::Tensor& x_TD, const LlamaSequence& sequence) {
@@ -90,13 +111,13 @@ at::Tensor LlamaAttention::forward_last(const at::Tensor& x_TD, const LlamaSeque
 
 LlamaMlp::LlamaMlp(const LlamaBuild& build, std::int64_t layer, bool adapted) {
   const std::int64_t width = build.config.hidden_size;
-  const std::int64_t inner = build.config.intermediate_size;
-  const auto add = [&](const char* target, std::int64_t rows, std::int64_t columns, ops::Site site) {
-    return add_projection(*this, build, layer, adapted, "mlp", target, rows, columns, site);
+  const Span inner = equal_share(build.config.intermediate_size, *build.ranks);
+  const auto add = [&](const char* target, const ProjectionShape& shape, ops::Site site) {
+    return add_projection(*this, build, layer, adapted, "mlp", target, shape, site);
   };
-  gate_ = add("gate_proj", inner, width, ops::Site::gate);
-  up_ = add("up_proj", inner, width, ops::Site::up);
-  down_ = add("down_proj", width, inner, ops::Site::down);
+  gate_ = add("gate_proj", {inner.global, width, Split::column, inner}, ops::Site::gate);
+  up_ = add("up_proj", {inner.global, width, Split::column, inner}, ops::Site::up);
+  down_ = add("down_proj", {width, inner.global, Split::row, inner}, ops::Site::down);
 }
 
 at::Tensor LlamaMlp::forward(const at::Tensor& x_TD, const ops::DropoutKeys& keys) {
@@ -106,7 +127,7 @@ at::Tensor LlamaMlp::forward(const at::Tensor& x_TD, const ops::DropoutKeys& key
 
 LlamaBlock::LlamaBlock(const LlamaBuild& build, std::int64_t layer, bool adapted) {
   const auto add_norm = [&](const char* name) {
-    const at::Tensor weight = build.source(layer_prefix(layer) + name + ".weight", {build.config.hidden_size});
+    const at::Tensor weight = build.source({layer_prefix(layer) + name + ".weight", {build.config.hidden_size}, 0, {}});
     return register_module(name, std::make_shared<LlamaNorm>(weight, build.config.rms_norm_eps));
   };
   input_norm_ = add_norm("input_layernorm");

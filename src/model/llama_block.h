@@ -17,8 +17,16 @@
 
 namespace medfuse::model {
 
-/// Base weight of a full name ("model.layers.0.mlp.up_proj.weight") and shape, of the compute type.
-using WeightSource = std::function<at::Tensor(const std::string&, const std::vector<std::int64_t>&)>;
+/// A base weight: its full name ("model.layers.0.mlp.up_proj.weight"), the shape of the whole, and which part of it to give
+/// (`span` of dimension `dim`; a default one means all).
+struct WeightRequest {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  std::int64_t dim = 0;
+  Span span;
+};
+/// Gives what is asked for, contiguous and of the compute type.
+using WeightSource = std::function<at::Tensor(const WeightRequest&)>;
 
 /// What building a block needs.
 struct LlamaBuild {
@@ -26,6 +34,7 @@ struct LlamaBuild {
   const LoraOptions& lora;
   std::uint64_t seed;
   const WeightSource& source;
+  TensorParallelPtr ranks;
 };
 
 /// Frozen weight of a norm, registered as a buffer.
@@ -47,7 +56,7 @@ class LlamaAttention : public torch::nn::Module {
   at::Tensor forward_last(const at::Tensor& x_TD, const LlamaSequence& sequence);
 
  private:
-  std::int64_t heads_;
+  std::int64_t heads_;  // of this rank
   std::int64_t key_heads_;
   std::int64_t head_dim_;
   std::shared_ptr<LoraLinear> q_;

@@ -33,23 +33,24 @@ std::int64_t layer_count(const TextOptions& options, const weights::LlamaConfig&
 }  // namespace
 
 LlamaModel::LlamaModel(const TextOptions& options, const weights::LlamaConfig& config, std::uint64_t seed,
-                       const WeightSource& source)
+                       const WeightSource& source, const TensorParallelPtr& ranks)
     : vocabulary_(config.vocab_size), rope_(config) {
+  check_tensor_degree(ranks->size, config.num_attention_heads, config.num_key_value_heads, config.intermediate_size);
   const std::int64_t count = layer_count(options, config);
   const std::set<std::int64_t> adapted = adapted_layers(options.lora, count);
   auto embedding = std::make_shared<torch::nn::Module>();
   embedding_VD_ = embedding->register_buffer(
-      "weight", source("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}));
+      "weight", source({"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, 0, {}}));
   register_module("embed_tokens", embedding);
   frozen_ = static_cast<std::size_t>(adapted.empty() ? count - 1 : std::min(*adapted.begin(), count - 1));
   torch::nn::ModuleList list;
-  const LlamaBuild build{config, options.lora, seed, source};
+  const LlamaBuild build{config, options.lora, seed, source, ranks};
   for (std::int64_t layer = 0; layer < count; ++layer) {
     blocks_.push_back(std::make_shared<LlamaBlock>(build, layer, adapted.contains(layer)));
     list->push_back(blocks_.back());
   }
   register_module("layers", list);
-  norm_ = register_module("norm", std::make_shared<LlamaNorm>(source("model.norm.weight", {config.hidden_size}),
+  norm_ = register_module("norm", std::make_shared<LlamaNorm>(source({"model.norm.weight", {config.hidden_size}, 0, {}}),
                                                               config.rms_norm_eps));
 }
 

@@ -20,7 +20,7 @@ class LlamaModel : public torch::nn::Module {
  public:
   /// Throws Error(usage) for options that do not fit the model.
   LlamaModel(const TextOptions& options, const weights::LlamaConfig& config, std::uint64_t seed,
-             const WeightSource& source);
+             const WeightSource& source, const TensorParallelPtr& ranks = no_tensor_parallel());
 
   /// Lays the rows of tokens_BL end to end, without what is behind each length. Lengths are in [1, L].
   LlamaSequence pack(const at::Tensor& tokens_BL, const std::vector<std::int64_t>& lengths, const ops::DropoutKeys& keys);

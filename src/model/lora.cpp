@@ -22,10 +22,41 @@ struct Plan : torch::CustomClassHolder {
     double dropout;
     std::int64_t layer;
     ops::Site site;
+    Span span;
+    int copies;
   };
   std::vector<Item> items;
   ops::DropoutKeys keys;
+  TensorParallelPtr ranks;
+  Split split;
+
+  bool column() const { return split == Split::column && ranks->size > 1; }
+  bool row() const { return split == Split::row && ranks->size > 1; }
+  /// Masks are those of the whole x, of which a row-parallel projection sees a part.
+  std::int64_t first_feature(const Item& item) const { return row() ? item.span.begin : 0; }
 };
+
+/// Completes gradients that every rank has a part of: one sum for all.
+void sum_together(const TensorParallel& ranks, const std::vector<at::Tensor>& parts) {
+  if (parts.empty()) return;
+  std::vector<at::Tensor> flat;
+  for (const at::Tensor& part : parts) flat.push_back(part.flatten());
+  const at::Tensor all = at::cat(flat);
+  ranks.sum(all);
+  std::int64_t begin = 0;
+  for (const at::Tensor& part : parts) {
+    part.copy_(all.narrow(0, begin, part.numel()).view(part.sizes()));
+    begin += part.numel();
+  }
+}
+
+/// Gradient of a share of B that some ranks hold in common: the sum of theirs, found at its place among all rows.
+void sum_copies(const TensorParallel& ranks, const Span& span, const at::Tensor& dB) {
+  const at::Tensor all = at::zeros({span.global, dB.size(1)}, dB.options());
+  all.narrow(0, span.begin, span.length).copy_(dB);
+  ranks.sum(all);
+  dB.copy_(all.narrow(0, span.begin, span.length));
+}
 
 /// factors: A and B of each projection that has an adapter, in turn.
 struct Projections : torch::autograd::Function<Projections> {
@@ -40,11 +71,13 @@ struct Projections : torch::autograd::Function<Projections> {
       if (item.adapted) {
         const at::Tensor& A = factors[next++];
         const at::Tensor& B = factors[next++];
-        const at::Tensor dropped = ops::dropout(x, item.dropout, plan->keys, item.layer, item.site);
+        const at::Tensor dropped =
+            ops::dropout(x, item.dropout, plan->keys, item.layer, item.site, plan->first_feature(item));
         const at::Tensor reduced = at::linear(dropped, A.to(x.scalar_type()));
         y.addmm_(reduced, B.to(x.scalar_type()).t(), 1, item.scale);
         saved.insert(saved.end(), {A, B, reduced});
       }
+      if (plan->row()) plan->ranks->sum(y);
       outputs.push_back(y);
     }
     context->save_for_backward(saved);
@@ -58,6 +91,7 @@ struct Projections : torch::autograd::Function<Projections> {
     const bool wants_dx = context->needs_input_grad(0);
     at::Tensor dx;
     variable_list results = {at::Tensor()};
+    std::vector<at::Tensor> partial;  // gradients of the replicated factors
     std::size_t next = 1;  // saved[0] is x
     for (std::size_t i = 0; i < plan->items.size(); ++i) {
       const Plan::Item& item = plan->items[i];
@@ -69,14 +103,21 @@ struct Projections : torch::autograd::Function<Projections> {
       const at::Tensor& B = saved[next++];
       const at::Tensor& reduced = saved[next++];
       const at::Tensor dreduced = dy.mm(B.to(dy.scalar_type())).mul_(item.scale);
-      const at::Tensor dropped = ops::dropout(x, item.dropout, plan->keys, item.layer, item.site);
-      results.push_back(dreduced.t().mm(dropped).to(A.scalar_type()));
-      results.push_back(dy.t().mm(reduced).mul_(item.scale).to(B.scalar_type()));
+      const std::int64_t first = plan->first_feature(item);
+      const at::Tensor dropped = ops::dropout(x, item.dropout, plan->keys, item.layer, item.site, first);
+      const at::Tensor dA = dreduced.t().mm(dropped).to(A.scalar_type());
+      const at::Tensor dB = dy.t().mm(reduced).mul_(item.scale).to(B.scalar_type());
+      if (plan->column()) partial.push_back(dA);
+      if (plan->row()) partial.push_back(dB);
+      if (plan->column() && item.copies > 1) sum_copies(*plan->ranks, item.span, dB);
+      results.insert(results.end(), {dA, dB});
       if (wants_dx) {
         const at::Tensor back = dreduced.mm(A.to(dy.scalar_type()));
-        ops::add_dropout_(dx, back, item.dropout, plan->keys, item.layer, item.site);
+        ops::add_dropout_(dx, back, item.dropout, plan->keys, item.layer, item.site, first);
       }
     }
+    if (plan->column() && wants_dx) plan->ranks->sum(dx);
+    sum_together(*plan->ranks, partial);
     results[0] = dx;
     results.emplace_back();  // of the plan
     return results;
@@ -92,12 +133,12 @@ ops::DropoutKeys flatten(const ops::DropoutKeys& keys, const at::Tensor& x) {
 
 }  // namespace
 
-LoraLinear::LoraLinear(at::Tensor weight_OI) {
+LoraLinear::LoraLinear(at::Tensor weight_OI, LoraShare share) : share_(std::move(share)) {
   weight_ = register_buffer("weight", std::move(weight_OI));
 }
 
-LoraLinear::LoraLinear(at::Tensor weight_OI, const LoraOptions& lora, const LoraPlace& place)
-    : LoraLinear(std::move(weight_OI)) {
+LoraLinear::LoraLinear(at::Tensor weight_OI, const LoraOptions& lora, const LoraPlace& place, LoraShare share)
+    : LoraLinear(std::move(weight_OI), std::move(share)) {
   const at::TensorOptions options = weight_.options().dtype(ops::wide_type(weight_.scalar_type()));
   const auto add_factor = [&](const char* name, std::int64_t rows, std::int64_t columns) {
     auto factor = std::make_shared<torch::nn::Module>();
@@ -107,7 +148,15 @@ LoraLinear::LoraLinear(at::Tensor weight_OI, const LoraOptions& lora, const Lora
   };
   lora_A_ = add_factor("lora_A", lora.rank, weight_.size(1));
   lora_B_ = add_factor("lora_B", weight_.size(0), lora.rank);
-  seed_uniform(lora_A_, 1 / std::sqrt(static_cast<double>(weight_.size(1))), place.seed, place.name + ".lora_A.weight");
+  // A split A holds its columns of the whole one's values.
+  const bool row = share_.split == Split::row;
+  const std::int64_t inputs = row ? share_.span.global : weight_.size(1);
+  const at::Tensor whole_A = row ? at::empty({lora.rank, inputs}, options) : lora_A_;
+  seed_uniform(whole_A, 1 / std::sqrt(static_cast<double>(inputs)), place.seed, place.name + ".lora_A.weight");
+  if (row) {
+    const torch::NoGradGuard no_grad;
+    lora_A_.copy_(whole_A.narrow(1, share_.span.begin, share_.span.length));
+  }
   scale_ = lora.alpha / static_cast<double>(lora.rank);
   dropout_ = lora.dropout;
   layer_ = place.layer;
@@ -131,13 +180,28 @@ std::vector<at::Tensor> project(const at::Tensor& x, const std::vector<LoraLinea
                                 const ops::DropoutKeys& keys) {
   auto plan = c10::make_intrusive<Plan>();
   plan->keys = keys;
+  plan->ranks = projections.front()->share_.ranks;
+  plan->split = projections.front()->share_.split;
   variable_list factors;
   for (const LoraLinear* projection : projections) {
     plan->items.push_back({projection->weight_, projection->adapted(), projection->scale_, projection->dropout_,
-                           projection->layer_, projection->site_});
+                           projection->layer_, projection->site_, projection->share_.span, projection->share_.copies});
     if (projection->adapted()) factors.insert(factors.end(), {projection->lora_A_, projection->lora_B_});
   }
   return Projections::apply(x.contiguous(), at::TensorList(factors), plan);
+}
+
+std::map<std::string, ParameterPart> split_parameters(const torch::nn::Module& module) {
+  std::map<std::string, ParameterPart> parts;
+  for (const auto& item : module.named_modules("", /*include_self=*/false)) {
+    const auto* linear = dynamic_cast<const LoraLinear*>(item.value().get());
+    if (!linear || !linear->adapted()) continue;
+    const LoraShare& share = linear->share();
+    if (share.split == Split::none || share.span.whole()) continue;
+    if (share.split == Split::column) parts[item.key() + ".lora_B.weight"] = {0, share.span, share.copies};
+    else parts[item.key() + ".lora_A.weight"] = {1, share.span, share.copies};
+  }
+  return parts;
 }
 
 }  // namespace medfuse::model

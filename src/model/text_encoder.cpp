@@ -16,27 +16,33 @@ void check_dtype(at::ScalarType dtype) {
   if (!ops::is_kernel_type(dtype)) throw std::logic_error("TextEncoder: dtype must be float32, bfloat16 or float64");
 }
 
+/// What of the whole weight was asked for.
+at::Tensor part_of(const at::Tensor& weight, const WeightRequest& request) {
+  return request.span.whole() ? weight : weight.narrow(request.dim, request.span.begin, request.span.length);
+}
+
 /// Matrices of variance 1 / columns and norms of one, as functions of seed and name.
 WeightSource random_source(at::ScalarType dtype, std::uint64_t seed) {
-  return [dtype, seed](const std::string& name, const std::vector<std::int64_t>& shape) {
-    if (shape.size() == 1) return at::ones(shape, dtype);
-    at::Tensor weight = at::empty(shape, dtype);
-    seed_uniform(weight, std::sqrt(3.0 / static_cast<double>(shape[1])), seed, name);
-    return weight;
+  return [dtype, seed](const WeightRequest& request) {
+    if (request.shape.size() == 1) return at::ones(request.shape, dtype);
+    at::Tensor weight = at::empty(request.shape, dtype);
+    seed_uniform(weight, std::sqrt(3.0 / static_cast<double>(request.shape[1])), seed, request.name);
+    return request.span.whole() ? weight : part_of(weight, request).clone(at::MemoryFormat::Contiguous);
   };
 }
 
 WeightSource file_source(const weights::Safetensors& weights, at::ScalarType dtype) {
   // LlamaForCausalLM writes "model.norm.weight", a bare LlamaModel "norm.weight".
   const bool bare = !weights.contains("model.embed_tokens.weight") && weights.contains("embed_tokens.weight");
-  return [&weights, dtype, bare](const std::string& name, const std::vector<std::int64_t>& shape) {
-    const std::string stored = bare ? name.substr(name.find('.') + 1) : name;
-    const at::Tensor weight = weights.tensor(stored, shape, "config.json");
+  return [&weights, dtype, bare](const WeightRequest& request) {
+    const std::string stored = bare ? request.name.substr(request.name.find('.') + 1) : request.name;
+    const at::Tensor weight = weights.tensor(stored, request.shape, "config.json");
     if (!weight.is_floating_point()) {
       data_error("{}: tensor '{}' holds whole numbers; use weights in F32, BF16, F16 or F64",
                  weights.info(stored).file.string(), stored);
     }
-    return weight.to(dtype);
+    // Cut before the type changes: of the mapped file only this rank's part is read.
+    return part_of(weight, request).to(dtype).contiguous();
   };
 }
 
@@ -59,22 +65,24 @@ std::vector<std::int64_t> host_lengths(const at::Tensor& tokens_BL, const at::Te
 }  // namespace
 
 TextEncoder::TextEncoder(const TextOptions& options, const weights::LlamaConfig& config, at::ScalarType dtype,
-                         std::uint64_t seed)
+                         std::uint64_t seed, const TensorParallelPtr& ranks)
     : config_(config) {
   check_dtype(dtype);
-  model_ = register_module("model", std::make_shared<LlamaModel>(options, config, seed, random_source(dtype, seed)));
+  model_ = register_module("model", std::make_shared<LlamaModel>(options, config, seed, random_source(dtype, seed), ranks));
 }
 
 TextEncoder::TextEncoder(const TextOptions& options, const weights::LlamaConfig& config,
-                         const weights::Safetensors& weights, at::ScalarType dtype, std::uint64_t seed)
+                         const weights::Safetensors& weights, at::ScalarType dtype, std::uint64_t seed,
+                         const TensorParallelPtr& ranks)
     : config_(config) {
   check_dtype(dtype);
-  model_ = register_module("model", std::make_shared<LlamaModel>(options, config, seed, file_source(weights, dtype)));
+  model_ = register_module("model", std::make_shared<LlamaModel>(options, config, seed, file_source(weights, dtype), ranks));
 }
 
-std::shared_ptr<TextEncoder> TextEncoder::load(const TextOptions& options, at::ScalarType dtype, std::uint64_t seed) {
+std::shared_ptr<TextEncoder> TextEncoder::load(const TextOptions& options, at::ScalarType dtype, std::uint64_t seed,
+                                               const TensorParallelPtr& ranks) {
   const weights::LlamaConfig config = weights::read_llama_config(options.model);
-  return std::make_shared<TextEncoder>(options, config, weights::Safetensors::open(options.model), dtype, seed);
+  return std::make_shared<TextEncoder>(options, config, weights::Safetensors::open(options.model), dtype, seed, ranks);
 }
 
 at::Tensor TextEncoder::hidden(const at::Tensor& tokens_BL, const ops::DropoutKeys& keys) {

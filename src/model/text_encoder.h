@@ -9,6 +9,7 @@
 
 #include "src/model/options.h"
 #include "src/model/recompute.h"
+#include "src/model/tensor_parallel.h"
 #include "src/ops/dropout.h"
 #include "src/weights/hf_config.h"
 #include "src/weights/safetensors.h"
@@ -22,14 +23,16 @@ class LlamaModel;
 class TextEncoder : public torch::nn::Module {
  public:
   /// Random base weights, a function of the seed: for tests and dry runs.
-  TextEncoder(const TextOptions& options, const weights::LlamaConfig& config, at::ScalarType dtype, std::uint64_t seed);
+  TextEncoder(const TextOptions& options, const weights::LlamaConfig& config, at::ScalarType dtype, std::uint64_t seed,
+              const TensorParallelPtr& ranks = no_tensor_parallel());
   /// Base weights from `weights` (names with or without the leading "model."); those of type `dtype` stay in the
   /// mapping, others are converted. Throws Error(data) for a missing tensor or another shape than config.json says,
   /// Error(usage) for options that do not fit the model.
   TextEncoder(const TextOptions& options, const weights::LlamaConfig& config, const weights::Safetensors& weights,
-              at::ScalarType dtype, std::uint64_t seed);
+              at::ScalarType dtype, std::uint64_t seed, const TensorParallelPtr& ranks = no_tensor_parallel());
   /// Reads the Hugging Face folder options.model. dtype: kFloat, kBFloat16 or kDouble, the type of weights and compute.
-  static std::shared_ptr<TextEncoder> load(const TextOptions& options, at::ScalarType dtype, std::uint64_t seed);
+  static std::shared_ptr<TextEncoder> load(const TextOptions& options, at::ScalarType dtype, std::uint64_t seed,
+                                           const TensorParallelPtr& ranks = no_tensor_parallel());
 
   /// Final-norm hidden states of every token, [B, L, D]. tokens_BL: int64. Every row counts as full.
   at::Tensor hidden(const at::Tensor& tokens_BL, const ops::DropoutKeys& keys = {});

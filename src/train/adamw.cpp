@@ -77,6 +77,7 @@ AdamW::AdamW(std::vector<ParameterGroup> groups, AdamWOptions options) : options
       entry.master = value.to(master_type(value.scalar_type()));  // shares the storage where the types agree
       entry.moment1 = at::zeros_like(entry.master);
       entry.moment2 = at::zeros_like(entry.master);
+      entry.part = parameter.part;
       entry.rate_factor = group.rate_factor;
       entry.weight_decay = value.dim() >= 2 ? group.weight_decay : 0;
       entries_.push_back(std::move(entry));
@@ -119,17 +120,17 @@ void AdamW::zero_grad() {
 
 std::vector<NamedTensor> AdamW::parameters() const {
   std::vector<NamedTensor> list;
-  for (const Entry& entry : entries_) list.push_back({entry.name, entry.parameter});
+  for (const Entry& entry : entries_) list.push_back({entry.name, entry.parameter, entry.part});
   return list;
 }
 
 std::vector<NamedTensor> AdamW::state() const {
   std::vector<NamedTensor> list;
   for (const Entry& entry : entries_) {
-    list.push_back({entry.name + ".moment1", entry.moment1});
-    list.push_back({entry.name + ".moment2", entry.moment2});
+    list.push_back({entry.name + ".moment1", entry.moment1, entry.part});
+    list.push_back({entry.name + ".moment2", entry.moment2, entry.part});
     if (entry.master.scalar_type() != entry.parameter.scalar_type())
-      list.push_back({entry.name + ".master", entry.master});
+      list.push_back({entry.name + ".master", entry.master, entry.part});
   }
   list.push_back({"steps", steps_});
   return list;

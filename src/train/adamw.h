@@ -4,17 +4,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "src/train/adamw_factors.h"
+#include "src/train/named_tensor.h"
 
 namespace medfuse::train {
-
-struct NamedTensor {
-  std::string name;
-  at::Tensor tensor;
-};
 
 /// Parameters that share a learning-rate factor and a weight decay. Vectors and scalars (biases, norm weights, learned
 /// tokens kept as vectors) are never decayed.
@@ -52,6 +49,7 @@ class AdamW {
     at::Tensor master;  // the parameter itself unless that is bf16 or f16
     at::Tensor moment1;
     at::Tensor moment2;
+    std::optional<model::ParameterPart> part;
     double rate_factor = 1;
     double weight_decay = 0;
   };

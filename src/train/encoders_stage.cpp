@@ -18,11 +18,10 @@ EncodersStage::EncodersStage(const TrainOptions& options, model::MedfuseModel& m
       text_feed_(reader, options.seed, "encoders.text", options.batch, options.micro_batch, ranks.rank(), ranks.size()),
       lab_feed_(reader, options.seed, "encoders.labs", lab_batch(options), lab_batch(options), ranks.rank(), ranks.size()),
       steps_(count_steps(options, reader)),
-      text_updater_("text", {group(model.trainable({"text.", "text_head."}), options.weight_decay)}, options.adam,
-                    schedule(options, options.learning_rate, steps_), options.clip, options.parallel, ranks.device),
-      lab_updater_("labs", {group(model.trainable({"labs."}), options.weight_decay)}, options.adam,
-                   schedule(options, options.encoders.lab_learning_rate, steps_), options.clip, options.parallel,
-                   ranks.device) {}
+      text_updater_("text", {group(model, {"text.", "text_head."}, options.weight_decay)}, options.adam,
+                    schedule(options, options.learning_rate, steps_), options.clip, options.parallel, ranks),
+      lab_updater_("labs", {group(model, {"labs."}, options.weight_decay)}, options.adam,
+                   schedule(options, options.encoders.lab_learning_rate, steps_), options.clip, options.parallel, ranks) {}
 
 std::int64_t EncodersStage::count_steps(const TrainOptions& options, const data::PackedReader& reader) {
   return stage_steps(options.encoders.length, options.batch, reader);

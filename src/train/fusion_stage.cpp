@@ -15,14 +15,14 @@ std::vector<ParameterGroup> parameter_groups(const TrainOptions& options, const 
   const bool encoders = stage.encoder_factor > 0;
   const double base = stage.learning_rate > 0 ? stage.encoder_factor / stage.learning_rate : 0;
   if (encoders && model.fusion->uses_text()) {
-    groups.push_back(group(model.trainable({"text."}), options.weight_decay, options.learning_rate * base));
+    groups.push_back(group(model, {"text."}, options.weight_decay, options.learning_rate * base));
   }
   if (encoders && model.fusion->uses_labs()) {
     // The decoder has no part in this stage.
-    groups.push_back(group(model.trainable({"labs.embedding", "labs.cls_token", "labs.encoder"}), options.weight_decay,
+    groups.push_back(group(model, {"labs.embedding", "labs.cls_token", "labs.encoder"}, options.weight_decay,
                            options.encoders.lab_learning_rate * base));
   }
-  groups.push_back(group(model.trainable({"fusion."}), options.weight_decay));
+  groups.push_back(group(model, {"fusion."}, options.weight_decay));
   return groups;
 }
 
@@ -44,11 +44,11 @@ FusionStage::FusionStage(const TrainOptions& options, model::MedfuseModel& model
       train_encoders_(options.fusion_stage.encoder_factor > 0),
       updater_("fusion", parameter_groups(options, model), options.adam,
                schedule(options, options.fusion_stage.learning_rate, steps_),
-               options.clip, options.parallel, ranks.device) {
+               options.clip, options.parallel, ranks) {
   if (model.estimator && options.fusion.mutual_information > 0) {
     estimator_updater_ = std::make_unique<Updater>(
-        "estimator", std::vector<ParameterGroup>{group(model.trainable({"estimator."}), 0)}, options.adam,
-        schedule(options, options.fusion_stage.estimator_learning_rate, steps_), 0, options.parallel, ranks.device);
+        "estimator", std::vector<ParameterGroup>{group(model, {"estimator."}, 0)}, options.adam,
+        schedule(options, options.fusion_stage.estimator_learning_rate, steps_), 0, options.parallel, ranks);
   }
 }
 

@@ -13,6 +13,13 @@ std::vector<double> sum_over_ranks(cluster::Communicator& host, const std::vecto
   return {sums.data_ptr<double>(), sums.data_ptr<double>() + sums.numel()};
 }
 
+model::TensorParallelPtr tensor_parallel(cluster::Communicator& group) {
+  if (group.size() == 1) return model::no_tensor_parallel();
+  model::TensorParallel ranks{group.rank(), group.size(), {}};
+  ranks.sum = [&group](const at::Tensor& x) { group.all_reduce(x, cluster::Reduction::sum)->wait(); };
+  return std::make_shared<const model::TensorParallel>(std::move(ranks));
+}
+
 checkpoint::Team team_of(cluster::Communicator& host) {
   checkpoint::Team team;
   team.rank = host.rank();

@@ -1,5 +1,5 @@
-// The ranks of a run, as training code sees them: one group for host tensors, one for the tensors of the device (the
-// same on a CPU). Nothing here knows about MPI or NCCL.
+// The ranks of a run, as training code sees them: groups for host tensors and for those of the device (the same on a
+// CPU). Nothing here knows about MPI or NCCL.
 #pragma once
 
 #include <cstdint>
@@ -7,18 +7,35 @@
 
 #include "cluster/communicator.h"
 #include "src/checkpoint/team.h"
+#include "src/model/tensor_parallel.h"
 
 namespace medfuse::train {
 
+/// Groups of a mesh; those of the data dimension divide the samples, and their sums make the loss and its gradient.
 struct Ranks {
-  cluster::Communicator& host;
-  cluster::Communicator& device;
-  int rank() const { return host.rank(); }
+  /// Data parallelism over all ranks.
+  Ranks(cluster::Communicator& all_host, cluster::Communicator& all_device)
+      : host(all_host), device(all_device), world(all_host) {}
+  /// `tensor_device`: those that hold one model together.
+  Ranks(cluster::Communicator& data_host, cluster::Communicator& data_device, cluster::Communicator& all_host,
+        cluster::Communicator& tensor_host, cluster::Communicator& tensor_device)
+      : host(data_host), device(data_device), world(all_host), tensor_host(&tensor_host), tensor_device(&tensor_device) {}
+
+  cluster::Communicator& host;    ///< data dimension, host tensors
+  cluster::Communicator& device;  ///< data dimension, device tensors
+  cluster::Communicator& world;   ///< all ranks, host tensors: checkpoints and agreement
+  cluster::Communicator* tensor_host = nullptr;    ///< tensor dimension, host tensors; null: each rank is one by itself
+  cluster::Communicator* tensor_device = nullptr;  ///< the same, device tensors
+
+  int rank() const { return host.rank(); }  ///< which part of the samples
   int size() const { return host.size(); }
 };
 
 /// Elementwise over the ranks, in float64. Collective.
 std::vector<double> sum_over_ranks(cluster::Communicator& host, const std::vector<double>& values);
+
+/// The ranks of `group` as those that hold one model together. `group` must outlive it.
+model::TensorParallelPtr tensor_parallel(cluster::Communicator& group);
 
 /// What checkpoints need, made of collectives on bytes. `host` must outlive it.
 checkpoint::Team team_of(cluster::Communicator& host);

@@ -22,7 +22,7 @@ namespace {
 const std::set<std::string>& free_keys() {
   static const std::set<std::string> keys = {"data.path",   "text.model",       "text.cache_mib",  "micro_batch", "device",
                                              "timeout",     "checkpoint.every", "checkpoint.keep", "stop.after",
-                                             "recompute",   "parallel.bucket_mib",
+                                             "recompute",   "parallel.bucket_mib", "parallel.tensor", "parallel.across_nodes",
                                              "stages"};
   return keys;
 }

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "src/checkpoint/reader.h"
+#include "src/model/lora.h"
 
 namespace medfuse::train {
 namespace fs = std::filesystem;
@@ -98,19 +99,29 @@ std::string weights_identity(const fs::path& model_folder) {
   return identity.dump(1) + "\n";
 }
 
+std::vector<NamedTensor> trainable_parts(const model::MedfuseModel& model, const std::vector<std::string>& prefixes) {
+  const auto parts = model::split_parameters(model);
+  std::vector<NamedTensor> all;
+  for (const auto& [name, tensor] : model.trainable(prefixes)) {
+    const auto found = parts.find(name);
+    all.push_back({name, tensor, found == parts.end() ? std::nullopt : std::optional(found->second)});
+  }
+  return all;
+}
+
 Loaded load_trained(model::MedfuseModel& model, const fs::path& checkpoints, Ranks ranks) {
   Loaded loaded;
   const torch::NoGradGuard no_grad;
   const auto load = [&](const checkpoint::Reader& reader) {
-    for (const auto& [name, tensor] : model.trainable()) reader.read_into(name, tensor);
+    for (const auto& parameter : trainable_parts(model)) reader.read_into(block_of(parameter.name, parameter));
     loaded.step = reader.step();
     loaded.stages = reader.extra().value("stages_finished", std::vector<std::string>{});
     if (reader.extra().value("step", std::int64_t{0}) > 0) loaded.stages.push_back(reader.extra().value("stage", ""));
   };
   const auto warn = [&](const std::string& line) {
-    if (ranks.rank() == 0) fmt::print(stderr, "medfuse: warning: {}\n", line);
+    if (ranks.world.rank() == 0) fmt::print(stderr, "medfuse: warning: {}\n", line);
   };
-  if (!checkpoint::load_newest(checkpoints, team_of(ranks.host), load, warn)) {
+  if (!checkpoint::load_newest(checkpoints, team_of(ranks.world), load, warn)) {
     data_error("{}: holds no checkpoint; run `medfuse train`", checkpoints.string());
   }
   return loaded;

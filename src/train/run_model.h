@@ -8,6 +8,7 @@
 
 #include "data/packed/packed.h"
 #include "src/model/medfuse_model.h"
+#include "src/train/named_tensor.h"
 #include "src/train/options.h"
 #include "src/train/ranks.h"
 
@@ -31,6 +32,9 @@ struct Loaded {
   /// The fusion transformer has learned something.
   bool fused() const { return !stages.empty() && stages.back() == "fusion"; }
 };
+
+/// The trainable parameters of MedfuseModel::trainable(prefixes), as they lie on this rank.
+std::vector<NamedTensor> trainable_parts(const model::MedfuseModel& model, const std::vector<std::string>& prefixes = {});
 
 /// Fills `model` from the newest sound checkpoint of `checkpoints`. Collective. Throws Error(data) where there is none.
 Loaded load_trained(model::MedfuseModel& model, const std::filesystem::path& checkpoints, Ranks ranks);

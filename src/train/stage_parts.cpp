@@ -23,12 +23,9 @@ ScheduleOptions schedule(const TrainOptions& options, double peak, std::int64_t 
   return {peak, steps, options.warmup, options.final_rate};
 }
 
-ParameterGroup group(const model::MedfuseModel::Named& parameters, double weight_decay, double rate_factor) {
-  ParameterGroup group;
-  group.weight_decay = weight_decay;
-  group.rate_factor = rate_factor;
-  for (const auto& [name, tensor] : parameters) group.parameters.push_back({name, tensor});
-  return group;
+ParameterGroup group(const model::MedfuseModel& model, const std::vector<std::string>& prefixes, double weight_decay,
+                     double rate_factor) {
+  return {trainable_parts(model, prefixes), rate_factor, weight_decay};
 }
 
 }  // namespace medfuse::train

@@ -4,11 +4,14 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "data/packed/reader.h"
 #include "src/model/medfuse_model.h"
 #include "src/train/adamw.h"
 #include "src/train/options.h"
+#include "src/train/run_model.h"
 #include "src/train/schedule.h"
 
 namespace medfuse::train {
@@ -25,6 +28,8 @@ std::int64_t lab_batch(const TrainOptions& options);
 
 ScheduleOptions schedule(const TrainOptions& options, double peak, std::int64_t steps);
 
-ParameterGroup group(const model::MedfuseModel::Named& parameters, double weight_decay, double rate_factor = 1);
+/// The trainable parameters under these prefixes, as they lie on this rank.
+ParameterGroup group(const model::MedfuseModel& model, const std::vector<std::string>& prefixes, double weight_decay,
+                     double rate_factor = 1);
 
 }  // namespace medfuse::train

@@ -64,29 +64,25 @@ Trainer::Position Trainer::resume() {
   const torch::NoGradGuard no_grad;
   const auto load = [&](const checkpoint::Reader& reader) {
     position = position_of(reader);
-    for (const auto& parameter : parameters_) reader.read_into(parameter.name, parameter.tensor);
+    for (const auto& parameter : parameters_) reader.read_into(block_of(parameter.name, parameter));
     stage_.reset();
     if (position.step > 0) {
       stage_ = plans_[position.stage].make();
       stage_index_ = position.stage;
-      for (const auto& tensor : stage_->state()) reader.read_into("optimizer." + tensor.name, tensor.tensor);
+      for (const auto& tensor : stage_->state()) reader.read_into(block_of("optimizer." + tensor.name, tensor));
     }
   };
   const auto warn = [&](const std::string& line) { observer_.message("warning: " + line); };
-  const auto step = checkpoint::load_newest(options_.checkpoints, team_of(ranks_.host), load, warn);
+  const auto step = checkpoint::load_newest(options_.checkpoints, team_of(ranks_.world), load, warn);
   if (step) observer_.message(fmt::format("continuing behind step {}", *step));
   return position;
 }
 
 void Trainer::save(const Position& position) {
   std::vector<checkpoint::ShardedTensor> tensors;
-  for (const auto& parameter : parameters_) {
-    tensors.push_back(checkpoint::replicated(parameter.name, parameter.tensor.detach()));
-  }
+  for (const auto& parameter : parameters_) tensors.push_back(block_of(parameter.name, parameter));
   if (position.step > 0) {
-    for (const auto& tensor : stage_->state()) {
-      tensors.push_back(checkpoint::replicated("optimizer." + tensor.name, tensor.tensor.detach()));
-    }
+    for (const auto& tensor : stage_->state()) tensors.push_back(block_of("optimizer." + tensor.name, tensor));
   }
   nlohmann::json finished = nlohmann::json::array();
   for (std::size_t i = 0; i < position.stage; ++i) finished.push_back(plans_[i].name);
@@ -95,7 +91,7 @@ void Trainer::save(const Position& position) {
                                 {"stage", done ? std::string() : plans_[position.stage].name},
                                 {"step", position.step}};
   const auto report = checkpoint::save(options_.checkpoints, global_step(position), tensors, extra,
-                                       team_of(ranks_.host), {options_.checkpoint_keep});
+                                       team_of(ranks_.world), {options_.checkpoint_keep});
   if (!report.warning.empty()) observer_.message("warning: " + report.warning);
 }
 
@@ -128,7 +124,7 @@ StepRecord Trainer::run_step(std::int64_t step) {
   return record;
 }
 
-bool Trainer::stop_asked(bool vote) { return sum_over_ranks(ranks_.host, {vote ? 1.0 : 0.0})[0] > 0; }
+bool Trainer::stop_asked(bool vote) { return sum_over_ranks(ranks_.world, {vote ? 1.0 : 0.0})[0] > 0; }
 
 Outcome Trainer::run() {
   const auto begin = Clock::now();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "base/error.h"
 #include "src/parallel/grad_norm.h"
@@ -29,19 +30,33 @@ std::optional<at::ScalarType> wire_type(const std::string& word) {
 
 Updater::Updater(std::string name, std::vector<ParameterGroup> groups, const AdamWOptions& adam,
                  const ScheduleOptions& schedule, double clip, const ParallelOptions& parallel,
-                 cluster::Communicator& communicator)
+                 Ranks ranks)
     : name_(std::move(name)),
       optimizer_(std::move(groups), adam),
       schedule_(schedule),
       clip_(clip),
       reducer_(parallel::make_bucketed_reducer(
-          tensors_of(optimizer_), communicator,
+          tensors_of(optimizer_), ranks.device,
           {.bucket_mib = parallel.bucket_mib, .dtype = wire_type(parallel.reduce_dtype)})),
-      tensors_(tensors_of(optimizer_)) {}
+      ranks_(ranks) {}
+
+double Updater::norm() const {
+  std::vector<at::Tensor> whole;
+  std::map<int, std::vector<at::Tensor>> split;  // by the number of equal copies
+  for (const auto& parameter : optimizer_.parameters()) {
+    if (parameter.part) split[parameter.part->copies].push_back(parameter.tensor);
+    else whole.push_back(parameter.tensor);
+  }
+  const double of_whole = parallel::gradient_norm(whole);
+  if (split.empty()) return of_whole;
+  double squares = 0;
+  for (const auto& [copies, tensors] : split) squares += std::pow(parallel::gradient_norm(tensors), 2) / copies;
+  return std::sqrt(of_whole * of_whole + sum_over_ranks(*ranks_.tensor_host, {squares})[0]);
+}
 
 double Updater::update(std::int64_t step) {
   reducer_->finish();
-  const double norm = parallel::gradient_norm(tensors_);
+  const double norm = this->norm();
   if (std::isfinite(norm)) {
     const double scale = clip_ > 0 ? std::min(1.0, clip_ / std::max(norm, 1e-300)) : 1.0;
     optimizer_.step(learning_rate(step), scale);
@@ -54,7 +69,7 @@ double Updater::learning_rate(std::int64_t step) const { return train::learning_
 
 std::vector<NamedTensor> Updater::state() const {
   std::vector<NamedTensor> all;
-  for (const auto& tensor : optimizer_.state()) all.push_back({name_ + "/" + tensor.name, tensor.tensor});
+  for (const auto& tensor : optimizer_.state()) all.push_back({name_ + "/" + tensor.name, tensor.tensor, tensor.part});
   return all;
 }
 

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "cluster/communicator.h"
 #include "src/parallel/gradient_reducer.h"
 #include "src/train/adamw.h"
 #include "src/train/options.h"
+#include "src/train/ranks.h"
 #include "src/train/schedule.h"
 
 namespace medfuse::train {
@@ -20,7 +20,7 @@ class Updater {
   /// should come in the order of the forward pass, so that gradients are sent early (see GradientReducer).
   Updater(std::string name, std::vector<ParameterGroup> groups, const AdamWOptions& adam,
           const ScheduleOptions& schedule, double clip, const ParallelOptions& parallel,
-          cluster::Communicator& communicator);
+          Ranks ranks);
 
   /// Before the backward pass of a step's last micro-batch, and so even on a rank that has none.
   void prepare() { reducer_->prepare(); }
@@ -34,12 +34,15 @@ class Updater {
   std::vector<NamedTensor> state() const;
 
  private:
+  /// Global norm of the reduced gradients: what is split over the tensor dimension counts once for each part.
+  double norm() const;
+
   std::string name_;
   AdamW optimizer_;
   ScheduleOptions schedule_;
   double clip_;
   std::unique_ptr<parallel::GradientReducer> reducer_;
-  std::vector<at::Tensor> tensors_;
+  Ranks ranks_;
 };
 
 }  // namespace medfuse::train

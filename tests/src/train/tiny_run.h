@@ -101,17 +101,25 @@ inline TrainOptions options(const std::string& precision) {
   return o;
 }
 
-inline std::unique_ptr<model::MedfuseModel> make_model(const TrainOptions& o, const data::PackedInfo& info) {
+/// Twelve heads, so that every small tensor degree divides them; the number of key/value heads must divide twelve.
+inline weights::LlamaConfig llama(std::int64_t key_heads = 2) {
   weights::LlamaConfig config;
   config.vocab_size = vocabulary;
   config.hidden_size = 32;
   config.intermediate_size = 48;
   config.num_hidden_layers = 2;
-  config.num_attention_heads = 4;
-  config.num_key_value_heads = 2;
-  config.head_dim = 8;
+  config.num_attention_heads = 12;
+  config.num_key_value_heads = key_heads;
+  config.head_dim = 4;
   config.max_position_embeddings = 64;
-  auto text = std::make_shared<model::TextEncoder>(o.text, config, model::compute_type(o.precision), o.seed);
+  return config;
+}
+
+inline std::unique_ptr<model::MedfuseModel> make_model(
+    const TrainOptions& o, const data::PackedInfo& info,
+    const model::TensorParallelPtr& ranks = model::no_tensor_parallel(), std::int64_t key_heads = 2) {
+  auto text =
+      std::make_shared<model::TextEncoder>(o.text, llama(key_heads), model::compute_type(o.precision), o.seed, ranks);
   text->cache_frozen_states(o.text_cache_mib << 20);
   return std::make_unique<model::MedfuseModel>(model_options(o, info), text);
 }
@@ -127,10 +135,10 @@ struct Run {
 
 /// Trains to the end. `after_step` may throw, to break a run off.
 inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks ranks, const fs::path& checkpoints,
-                 std::int64_t checkpoint_every = 0, const std::function<void(const StepRecord&)>& after_step = {}) {
-  const std::shared_ptr<model::MedfuseModel> model = make_model(o, reader.info());
-  std::vector<NamedTensor> parameters;
-  for (const auto& [name, tensor] : model->trainable()) parameters.push_back({name, tensor});
+                 std::int64_t checkpoint_every = 0, const std::function<void(const StepRecord&)>& after_step = {},
+                 std::int64_t key_heads = 2) {
+  const auto tensor_ranks = ranks.tensor_device ? tensor_parallel(*ranks.tensor_device) : model::no_tensor_parallel();
+  const std::shared_ptr<model::MedfuseModel> model = make_model(o, reader.info(), tensor_ranks, key_heads);
   std::vector<Trainer::StagePlan> plans = {
       {"encoders", EncodersStage::count_steps(o, reader),
        [&] { return std::make_unique<EncodersStage>(o, *model, reader, ranks); }},
@@ -146,10 +154,29 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
     }
     if (after_step) after_step(record);
   };
-  Trainer trainer({checkpoints, checkpoint_every, 2, 0}, std::move(plans), std::move(parameters), ranks, observer);
+  Trainer trainer({checkpoints, checkpoint_every, 2, 0}, std::move(plans), trainable_parts(*model), ranks, observer);
   trainer.run();
   for (const auto& [name, tensor] : model->trainable()) run.parameters.emplace_back(name, tensor.detach().clone());
   return run;
+}
+
+/// The parameters put together from the parts that the ranks of the tensor dimension hold.
+inline Parameters whole(const Run& run, Ranks ranks) {
+  Parameters all;
+  for (const NamedTensor& parameter : trainable_parts(*run.model)) {
+    const at::Tensor mine = parameter.tensor.detach().contiguous();
+    if (!parameter.part) {
+      all.emplace_back(parameter.name, mine.clone());
+      continue;
+    }
+    const auto& [dim, span, copies] = *parameter.part;
+    const at::Tensor parts = at::empty({ranks.tensor_device->size(), mine.size(0), mine.size(1)}, mine.options());
+    ranks.tensor_device->all_gather(parts, mine)->wait();
+    std::vector<at::Tensor> different;
+    for (int rank = 0; rank < ranks.tensor_device->size(); rank += copies) different.push_back(parts[rank]);
+    all.emplace_back(parameter.name, at::cat(different, dim));
+  }
+  return all;
 }
 
 /// Largest max|a - b| / max(max|b|, learning rate) over the tensors, and the name of that tensor.

@@ -1,0 +1,103 @@
+#include "cluster/mesh.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+
+#include "base/error.h"
+
+namespace medfuse::cluster {
+
+namespace {
+
+/// Ranks of each node, nodes in the order of their lowest rank.
+std::vector<std::vector<int>> ranks_by_node(const std::vector<std::string>& hosts) {
+  std::vector<std::vector<int>> nodes;
+  std::map<std::string, std::size_t> known;
+  for (std::size_t rank = 0; rank < hosts.size(); ++rank) {
+    const auto [place, is_new] = known.emplace(hosts[rank], nodes.size());
+    if (is_new) nodes.emplace_back();
+    nodes[place->second].push_back(static_cast<int>(rank));
+  }
+  return nodes;
+}
+
+std::string divisors(int number) {
+  std::string list;
+  for (int d = 1; d <= number; ++d) {
+    if (number % d == 0) list += (list.empty() ? "" : ", ") + std::to_string(d);
+  }
+  return list;
+}
+
+}  // namespace
+
+MeshLayout lay_out_mesh(const std::vector<std::string>& hosts, const MeshOptions& options) {
+  const int world = static_cast<int>(hosts.size());
+  if (world < 1) throw std::logic_error("a mesh of no ranks");
+  const int tensor = options.tensor;
+  if (tensor < 1 || world % tensor != 0) {
+    usage_error("parallel.tensor: {} does not divide the {} ranks; degrees that work: {}", tensor, world, divisors(world));
+  }
+  const auto nodes = ranks_by_node(hosts);
+  if (!options.across_nodes) {
+    int common = 0;
+    for (const auto& ranks : nodes) common = std::gcd(common, static_cast<int>(ranks.size()));
+    if (common % tensor != 0) {
+      usage_error("parallel.tensor: groups of {} do not fit into nodes of {} ranks; degrees that work: {} (or allow slow "
+                  "links within a group with parallel.across_nodes = true)",
+                  tensor, nodes.front().size(), divisors(common));
+    }
+  }
+  MeshLayout layout{world / tensor, tensor, std::vector<MeshPlace>(hosts.size())};
+  int next = 0;
+  for (const auto& ranks : nodes) {
+    for (const int rank : ranks) {
+      const int place = tensor == 1 ? rank : next++;
+      layout.places[static_cast<std::size_t>(rank)] = {place / tensor, place % tensor};
+    }
+  }
+  return layout;
+}
+
+std::string rank_map(const MeshLayout& layout, const std::vector<std::string>& hosts) {
+  constexpr std::size_t shown = 16;
+  const auto nodes = ranks_by_node(hosts);
+  std::string text = fmt::format("mesh: {} ranks = {} data x {} tensor, {} node{}\n", hosts.size(), layout.data,
+                                 layout.tensor, nodes.size(), nodes.size() == 1 ? "" : "s");
+  for (std::size_t n = 0; n < std::min(nodes.size(), shown); ++n) {
+    text += "  " + hosts[static_cast<std::size_t>(nodes[n].front())] + ":";
+    for (std::size_t i = 0; i < std::min(nodes[n].size(), shown); ++i) {
+      const int rank = nodes[n][i];
+      const MeshPlace& place = layout.places[static_cast<std::size_t>(rank)];
+      text += fmt::format("{} rank {} (data {}, tensor {})", i == 0 ? "" : ",", rank, place.data, place.tensor);
+    }
+    if (nodes[n].size() > shown) text += fmt::format(" and {} more", nodes[n].size() - shown);
+    text += "\n";
+  }
+  if (nodes.size() > shown) text += fmt::format("  and {} more nodes\n", nodes.size() - shown);
+  return text;
+}
+
+MeshGroups::MeshGroups(Communicator& world, const MeshLayout& layout) : world_(world), data_(&world), tensor_(&world) {
+  if (std::ssize(layout.places) != world.size()) throw std::logic_error("a mesh of another number of ranks");
+  const MeshPlace& place = layout.places[static_cast<std::size_t>(world.rank())];
+  // Where one dimension is all of the world its group is the world itself, in the world's order.
+  const bool in_order = std::is_sorted(layout.places.begin(), layout.places.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.data, a.tensor) < std::pair(b.data, b.tensor);
+  });
+  if (layout.tensor != 1 || !in_order) {
+    own_data_ = world.split(place.tensor, place.data);
+    data_ = own_data_.get();
+  }
+  if (layout.data != 1 || !in_order) {
+    own_tensor_ = world.split(place.data, place.tensor);
+    tensor_ = own_tensor_.get();
+  }
+}
+
+}  // namespace medfuse::cluster

@@ -1,0 +1,128 @@
+// Every mesh gives the one-rank run: data x tensor, with accumulation and recomputation, and checkpoints pass from one
+// mesh to another.
+#include <gtest/gtest.h>
+
+#include "cluster/mesh.h"
+#include "cluster/mpi_communicator.h"
+#include "cluster/process.h"
+#include "tests/src/train/tiny_run.h"
+
+namespace medfuse::train {
+namespace {
+
+/// A world laid out as data x tensor, all on one node.
+struct Mesh {
+  Mesh(cluster::Communicator& world, int tensor)
+      : groups(world, cluster::lay_out_mesh(std::vector<std::string>(static_cast<std::size_t>(world.size()), "here"),
+                                            {.tensor = tensor})) {}
+  Ranks ranks() { return {groups.data(), groups.data(), groups.world(), groups.tensor(), groups.tensor()}; }
+  cluster::MeshGroups groups;
+};
+
+class MeshTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    static cluster::Process process;
+    world_ = cluster::make_mpi_communicator(process);
+    alone_ = world_->split(world_->rank(), 0);
+    tiny::write_data(folder_.path());
+    reader_ = std::make_unique<data::PackedReader>(folder_.path());
+    shared_ = process.broadcast(folder_.path().string());
+    for (int tensor = 1; tensor <= world_->size(); ++tensor) {
+      if (world_->size() % tensor == 0) degrees_.push_back(tensor);
+    }
+  }
+
+  /// Two key/value heads, or three where two would not fit: some degrees split them, some share them.
+  std::int64_t key_heads() const { return world_->size() % 3 == 0 ? 3 : 2; }
+
+  tiny::Run run(const TrainOptions& options, Ranks ranks, const std::string& name, std::int64_t every = 0,
+                const std::function<void(const StepRecord&)>& after_step = {}) {
+    return tiny::train(options, *reader_, ranks, std::filesystem::path(shared_) / name, every, after_step, key_heads());
+  }
+  tiny::Run oracle(const TrainOptions& options) {
+    return run(options, {*alone_, *alone_}, "alone" + std::to_string(world_->rank()) + std::to_string(runs_++));
+  }
+  bool fits(int tensor) const { return key_heads() % tensor == 0 || tensor % key_heads() == 0; }
+
+  tiny::TempFolder folder_;
+  std::unique_ptr<cluster::Communicator> world_, alone_;
+  std::unique_ptr<data::PackedReader> reader_;
+  std::string shared_;
+  std::vector<int> degrees_;
+  int runs_ = 0;
+};
+
+TEST_F(MeshTest, EveryParameterEqualsTheOneRankRun) {
+  auto options = tiny::options("f64");
+  options.encoders.length.steps = 5;
+  options.fusion_stage.length.steps = 5;
+  const auto expected = oracle(options);
+  for (const int tensor : degrees_) {
+    if (!fits(tensor)) continue;
+    for (const std::int64_t micro_batch : {64, 2}) {
+      options.micro_batch = micro_batch;
+      options.recompute = micro_batch == 2 ? "full" : "none";
+      Mesh mesh(*world_, tensor);
+      const auto actual = run(options, mesh.ranks(), "mesh" + std::to_string(runs_++));
+      const auto [distance, name] =
+          tiny::distance(tiny::whole(actual, mesh.ranks()), expected.parameters, options.learning_rate);
+      EXPECT_LE(distance, 1e-10) << name << ", tensor " << tensor << ", micro-batch " << micro_batch;
+      ASSERT_EQ(actual.losses.size(), expected.losses.size());
+      for (std::size_t i = 0; i < expected.losses.size(); ++i) EXPECT_NEAR(actual.losses[i], expected.losses[i], 1e-10);
+      // What is frozen stays as it was made, to the bit.
+      const auto made = tiny::make_model(options, reader_->info(), tensor_parallel(mesh.groups.tensor()), key_heads());
+      const auto frozen = actual.model->text->named_buffers();
+      for (const auto& weight : made->text->named_buffers()) {
+        EXPECT_TRUE(at::equal(frozen[weight.key()], weight.value())) << weight.key() << ", tensor " << tensor;
+      }
+    }
+  }
+}
+
+// What is held by several ranks must stay the same on all of them, to the bit.
+TEST_F(MeshTest, TheSameMeshGivesTheSameBits) {
+  auto options = tiny::options("f32");
+  for (const int tensor : degrees_) {
+    if (!fits(tensor)) continue;
+    Mesh mesh(*world_, tensor);
+    const auto first = run(options, mesh.ranks(), "bits" + std::to_string(runs_++));
+    const auto second = run(options, mesh.ranks(), "bits" + std::to_string(runs_++));
+    for (std::size_t i = 0; i < first.parameters.size(); ++i) {
+      EXPECT_TRUE(at::equal(first.parameters[i].second, second.parameters[i].second)) << first.parameters[i].first;
+    }
+  }
+}
+
+struct Killed {};
+
+TEST_F(MeshTest, ACheckpointPassesFromMeshToMesh) {
+  if (world_->size() == 1) GTEST_SKIP() << "one rank is one mesh";
+  const auto options = tiny::options("f64");
+  const auto expected = oracle(options);
+  // One mesh after the other gets a few steps further, each killed behind a checkpoint that lies in between.
+  const std::vector<std::int64_t> kills = {5, 9, 14, 18};
+  std::size_t next = 0;
+  tiny::Run last;
+  std::optional<Mesh> mesh;
+  for (std::size_t turn = 0; turn <= kills.size(); ++turn) {
+    int tensor = degrees_[turn % degrees_.size()];
+    if (!fits(tensor)) tensor = 1;
+    mesh.emplace(*world_, tensor);
+    const auto kill = [&](const StepRecord& record) {
+      if (turn < kills.size() && record.global_step == kills[next]) throw Killed();
+    };
+    if (turn < kills.size()) {
+      EXPECT_THROW(run(options, mesh->ranks(), "handed", 2, kill), Killed);
+      ++next;
+    } else {
+      last = run(options, mesh->ranks(), "handed", 2, kill);
+    }
+    world_->barrier();
+  }
+  const auto [distance, name] = tiny::distance(tiny::whole(last, mesh->ranks()), expected.parameters, options.learning_rate);
+  EXPECT_LE(distance, 1e-9) << name;
+}
+
+}  // namespace
+}  // namespace medfuse::train
