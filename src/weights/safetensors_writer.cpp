@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t alignment = 64;
-constexpr std::int64_t piece_elements = std::int64_t{1} << 24;  // converted at a time
+constexpr std::int64_t piece_elements = std::int64_t{1} << 22;  // converted at a time
 
 std::string make_header(const std::vector<TensorToWrite>& tensors) {
   nlohmann::ordered_json header = {{"__metadata__", {{"format", "pt"}}}};
