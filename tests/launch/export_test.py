@@ -53,11 +53,12 @@ class Export(unittest.TestCase):
         result = medfuse("pack", "--config", cls.config, "--input", small_tables(cls.path / "tables", 30), "--output",
                          cls.packed)
         assert result.code == 0, result.err
-        # Everything adapted, by one rank; the last of two blocks and three of its projections, by two ranks.
+        # Everything adapted, by one rank; the last of two blocks and three of its projections, by two ranks that share the
+        # encoder, so that the checkpoint holds its adapters in parts.
         cls.whole, cls.cut = cls.path / "whole", cls.path / "cut"
         cls.train(cls.whole, ranks=1)
         cls.train(cls.cut, "--text.layers", "2", "--text.lora_layers", "last:1", "--text.lora_targets",
-                  "q_proj,v_proj,down_proj", ranks=2)
+                  "q_proj,v_proj,down_proj", "--parallel.tensor", "2", ranks=2)
         cls.lines = cls.path / "lines.txt"
         cls.lines.write_text("\n".join(LINES) + "\n")
         cls.tokenizer = AutoTokenizer.from_pretrained(cls.base)
