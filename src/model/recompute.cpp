@@ -1,7 +1,6 @@
 #include "src/model/recompute.h"
 
 #include <ATen/ThreadLocalState.h>
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
@@ -25,24 +24,9 @@ struct Plan : torch::CustomClassHolder {
   at::ThreadLocalState state;  // holds autocast's settings
 };
 
-/// Autocast remembers a parameter's cast copy, and one made without a graph would take the gradient of the next run.
-class NoAutocastCache {
- public:
-  NoAutocastCache() : before_(at::autocast::is_autocast_cache_enabled()) {
-    at::autocast::set_autocast_cache_enabled(false);
-  }
-  ~NoAutocastCache() { at::autocast::set_autocast_cache_enabled(before_); }
-  NoAutocastCache(const NoAutocastCache&) = delete;
-  NoAutocastCache& operator=(const NoAutocastCache&) = delete;
-
- private:
-  bool before_;
-};
-
 struct Recomputed : torch::autograd::Function<Recomputed> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::TensorList& parameters,
                             const c10::intrusive_ptr<Plan>& plan) {
-    const NoAutocastCache no_cache;
     at::Tensor y = plan->part(x);  // without a graph: this is called with gradients off
     // The parameters cost nothing, and saving them shows when an optimiser has changed one in between.
     variable_list saved = {x};
@@ -83,7 +67,6 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
   static at::Tensor run_again(const Plan& plan, const at::Tensor& x) {
     const at::ThreadLocalStateGuard state(plan.state);
     const torch::AutoGradMode record(true);
-    const NoAutocastCache no_cache;
     return plan.part(x);
   }
 };
