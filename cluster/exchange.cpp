@@ -31,6 +31,8 @@ MpiGroup::MpiGroup(MPI_Comm comm, std::int64_t largest_message) : comm_(comm), l
   int known = 0;
   MEDFUSE_MPI(MPI_Comm_get_attr(comm_, MPI_TAG_UB, &tag_bound, &known));
   if (known) largest_tag_ = *tag_bound;
+  sent_.resize(members.size());
+  received_.resize(members.size());
 }
 
 MpiGroup::~MpiGroup() {
@@ -39,28 +41,37 @@ MpiGroup::~MpiGroup() {
 }
 
 int MpiGroup::next_tag() {
-  return static_cast<int>(started_++ % largest_tag_);
+  return static_cast<int>(started_++ % (largest_tag_ / 2));
 }
 
-Exchange::Exchange(std::shared_ptr<MpiGroup> group, std::string operation, std::vector<Stage> stages)
-    : group_(std::move(group)), operation_(std::move(operation)), stages_(std::move(stages)),
-      tag_(group_->next_tag()) {}
+int MpiGroup::pair_tag(std::vector<std::int64_t>& counts, int member) const {
+  const int first = largest_tag_ / 2;
+  return first + static_cast<int>(counts[static_cast<std::size_t>(member)]++ % (largest_tag_ - first));
+}
+
+Exchange::Exchange(std::shared_ptr<MpiGroup> group, std::string operation, std::vector<Stage> stages, int tag)
+    : group_(std::move(group)), operation_(std::move(operation)), stages_(std::move(stages)), tag_(tag) {}
 
 std::shared_ptr<Exchange> Exchange::start(std::shared_ptr<MpiGroup> group, std::string operation,
                                           std::vector<Stage> stages) {
-  auto exchange = std::make_shared<Exchange>(std::move(group), std::move(operation), std::move(stages));
+  const int tag = group->next_tag();
+  return start(std::move(group), std::move(operation), std::move(stages), tag);
+}
+
+std::shared_ptr<Exchange> Exchange::start(std::shared_ptr<MpiGroup> group, std::string operation,
+                                          std::vector<Stage> stages, int tag) {
+  auto exchange = std::make_shared<Exchange>(std::move(group), std::move(operation), std::move(stages), tag);
   Progress::instance().add(exchange);
   return exchange;
 }
 
-void Exchange::send(int member, const void* data, std::int64_t count, MPI_Datatype type) {
+void Exchange::send_by(decltype(&MPI_Isend) post, int member, const void* data, std::int64_t count, MPI_Datatype type) {
   int width = 0;
   MEDFUSE_MPI(MPI_Type_size(type, &width));
   for (std::int64_t begin = 0; begin < count; begin += group_->largest_message()) {
     const int piece = static_cast<int>(std::min(group_->largest_message(), count - begin));
     MPI_Request request;
-    MEDFUSE_MPI(MPI_Isend(static_cast<const char*>(data) + begin * width, piece, type, member, tag_, group_->comm(),
-                          &request));
+    MEDFUSE_MPI(post(static_cast<const char*>(data) + begin * width, piece, type, member, tag_, group_->comm(), &request));
     requests_.push_back(request);
     messages_.push_back({member, false, piece, type});
   }
@@ -76,11 +87,6 @@ void Exchange::receive(int member, void* data, std::int64_t count, MPI_Datatype 
     requests_.push_back(request);
     messages_.push_back({member, true, piece, type});
   }
-}
-
-void Exchange::add(MPI_Request request) {
-  requests_.push_back(request);
-  messages_.push_back({-1, false, 0, MPI_BYTE});
 }
 
 void Exchange::wait(std::chrono::milliseconds timeout) {
@@ -129,9 +135,8 @@ void Exchange::check(const Message& message, MPI_Status& status, bool has_error)
       communication_error("rank {} in {}: rank {} sent more than the {} elements expected; the ranks disagree on the size",
                           group_->own_world_rank(), operation_, group_->world_rank(message.member), message.count);
     }
-    communication_error("rank {} in {}{}: {}; a peer may be gone, run the command again", group_->own_world_rank(),
-                        operation_,
-                        message.member < 0 ? "" : fmt::format(" with rank {}", group_->world_rank(message.member)),
+    communication_error("rank {} in {} with rank {}: {}; a peer may be gone, run the command again",
+                        group_->own_world_rank(), operation_, group_->world_rank(message.member),
                         mpi_error_text(status.MPI_ERROR));
   }
   if (!message.incoming) return;
@@ -145,9 +150,7 @@ void Exchange::check(const Message& message, MPI_Status& status, bool has_error)
 
 std::string Exchange::waits_for() const {
   std::set<int> ranks;
-  for (const Message& message : messages_) {
-    if (message.member >= 0) ranks.insert(group_->world_rank(message.member));
-  }
+  for (const Message& message : messages_) ranks.insert(group_->world_rank(message.member));
   if (ranks.empty()) return "";
   constexpr std::size_t shown = 8;
   std::string text = ranks.size() == 1 ? "rank " : "ranks ";
@@ -157,6 +160,17 @@ std::string Exchange::waits_for() const {
     text += (written++ == 0 ? "" : ", ") + std::to_string(rank);
   }
   return text;
+}
+
+Exchange::Stage meet(const std::shared_ptr<MpiGroup>& group) {
+  const int n = group->size(), me = group->rank();
+  auto tokens = std::make_shared<std::vector<char>>(static_cast<std::size_t>(n));
+  return [=](Exchange& e) {
+    for_each_other(me, n, [&](int to, int from) {
+      e.receive(from, &(*tokens)[static_cast<std::size_t>(from)], 1, MPI_CHAR);
+      e.send(to, &(*tokens)[static_cast<std::size_t>(me)], 1, MPI_CHAR);
+    });
+  };
 }
 
 Tree broadcast_tree(int rank, int size, int root) {

@@ -31,14 +31,21 @@ class MpiGroup {
   std::int64_t largest_message() const { return largest_message_; }  ///< elements
   /// Tag of the next collective: the same number on all members, who start collectives in the same order.
   int next_tag();
+  /// Tags of the next message of a pair of members, counted for each pair and direction, and apart from the collectives:
+  /// those are counted alike by all, of whom only two know of this message.
+  int next_tag_to(int member) { return pair_tag(sent_, member); }
+  int next_tag_from(int member) { return pair_tag(received_, member); }
 
  private:
   MPI_Comm comm_;
   int rank_ = 0;
   std::vector<int> world_ranks_;
   std::int64_t largest_message_;
+  int pair_tag(std::vector<std::int64_t>& counts, int member) const;
+
   int largest_tag_ = 32767;
   std::int64_t started_ = 0;
+  std::vector<std::int64_t> sent_, received_;  ///< by members, to and from this one
 };
 
 class Exchange : public Task {
@@ -47,17 +54,23 @@ class Exchange : public Task {
   /// messages arrive in the order in which they were posted, whatever the stage.
   using Stage = std::function<void(Exchange&)>;
 
-  Exchange(std::shared_ptr<MpiGroup> group, std::string operation, std::vector<Stage> stages);
+  Exchange(std::shared_ptr<MpiGroup> group, std::string operation, std::vector<Stage> stages, int tag);
 
-  /// Starts it: from now on it moves whenever somebody waits for anything.
+  /// Starts it: the first stage runs at once, and from now on Progress moves it. The first form is a collective's.
   static std::shared_ptr<Exchange> start(std::shared_ptr<MpiGroup> group, std::string operation,
                                          std::vector<Stage> stages);
+  static std::shared_ptr<Exchange> start(std::shared_ptr<MpiGroup> group, std::string operation,
+                                         std::vector<Stage> stages, int tag);
 
   /// To be called by stages. Messages longer than the group's limit go in pieces; empty ones are not sent.
-  void send(int member, const void* data, std::int64_t count, MPI_Datatype type);
+  void send(int member, const void* data, std::int64_t count, MPI_Datatype type) {
+    send_by(MPI_Isend, member, data, count, type);
+  }
+  /// Is not through before the member has begun to receive it, however short it is.
+  void send_to_receiver(int member, const void* data, std::int64_t count, MPI_Datatype type) {
+    send_by(MPI_Issend, member, data, count, type);
+  }
   void receive(int member, void* data, std::int64_t count, MPI_Datatype type);
-  /// A non-blocking collective of MPI's own (a barrier).
-  void add(MPI_Request request);
 
   void wait(std::chrono::milliseconds timeout);
   const std::string& operation() const override { return operation_; }
@@ -65,11 +78,12 @@ class Exchange : public Task {
 
  private:
   struct Message {
-    int member;  ///< -1: all
+    int member;
     bool incoming;
     int count;
     MPI_Datatype type;
   };
+  void send_by(decltype(&MPI_Isend) post, int member, const void* data, std::int64_t count, MPI_Datatype type);
   bool advance() override;
   void check(const Message& message, MPI_Status& status, bool has_error) const;
 
@@ -83,6 +97,15 @@ class Exchange : public Task {
   std::vector<int> finished_;
   std::vector<MPI_Status> statuses_;
 };
+
+/// The one stage of a barrier: a token to and from every other member, so that a time-out names who is missing.
+Exchange::Stage meet(const std::shared_ptr<MpiGroup>& group);
+
+/// Calls f(to, from) for each other member; everyone starts with the next one, so that no rank is asked by all at once.
+template <class F>
+void for_each_other(int rank, int size, const F& f) {
+  for (int step = 1; step < size; ++step) f((rank + step) % size, (rank - step + size) % size);
+}
 
 /// Binomial tree over `size` ranks: where `rank`'s copy of the root's data comes from (-1 for the root) and goes to.
 struct Tree {

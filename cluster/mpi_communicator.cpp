@@ -1,7 +1,7 @@
 #include "cluster/mpi_communicator.h"
 
 #include <ATen/Functions.h>
-#include <ATen/core/grad_mode.h>
+#include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cluster/exchange.h"
+#include "cluster/reduce_in_order.h"
 #include "cluster/tensor_checks.h"
 
 namespace medfuse::cluster {
@@ -25,21 +26,6 @@ MPI_Datatype mpi_type(at::ScalarType type) {
     case at::kByte: return MPI_UINT8_T;
     default: return MPI_UINT16_T;  // bf16 and f16 travel as they are; only sums need to know them
   }
-}
-
-/// Reduces in the order of the list. Sums of bf16 and f16 are formed in f32 and rounded once.
-at::Tensor reduce_in_order(const std::vector<at::Tensor>& parts, Reduction reduction) {
-  const at::ScalarType type = parts.front().scalar_type();
-  const bool half = type == at::kBFloat16 || type == at::kHalf;
-  at::Tensor result = reduction == Reduction::sum && half ? parts.front().to(at::kFloat) : parts.front().clone();
-  for (std::size_t r = 1; r < parts.size(); ++r) {
-    if (reduction == Reduction::sum) {
-      result.add_(parts[r]);
-    } else {
-      at::maximum_out(result, result, parts[r]);
-    }
-  }
-  return result.to(type);
 }
 
 class MpiWork : public Work {
@@ -84,12 +70,18 @@ class MpiCommunicator : public Communicator {
   std::unique_ptr<Work> broadcast(const at::Tensor& tensor, int root) override;
   std::unique_ptr<Work> all_gather(const at::Tensor& output, const at::Tensor& input) override;
   std::unique_ptr<Work> reduce_scatter(const at::Tensor& output, const at::Tensor& input, Reduction reduction) override;
+  std::unique_ptr<Work> all_to_all(const at::Tensor& output, const at::Tensor& input) override;
+  std::unique_ptr<Work> send(const at::Tensor& tensor, int member) override;
+  std::unique_ptr<Work> receive(const at::Tensor& tensor, int member) override;
   void barrier() override;
   std::unique_ptr<Communicator> split(int colour, int order) override;
 
  private:
   std::unique_ptr<Work> start(std::string operation, std::vector<Exchange::Stage> stages) {
-    return std::make_unique<MpiWork>(Exchange::start(group_, std::move(operation), std::move(stages)), timeout_);
+    return start(std::move(operation), std::move(stages), group_->next_tag());
+  }
+  std::unique_ptr<Work> start(std::string operation, std::vector<Exchange::Stage> stages, int tag) {
+    return std::make_unique<MpiWork>(Exchange::start(group_, std::move(operation), std::move(stages), tag), timeout_);
   }
   std::unique_ptr<Work> nothing() { return std::make_unique<MpiWork>(nullptr, timeout_); }
 
@@ -103,10 +95,12 @@ char* at_element(const at::Tensor& tensor, std::int64_t begin) {
   return static_cast<char*>(tensor.mutable_data_ptr()) + begin * static_cast<std::int64_t>(tensor.element_size());
 }
 
-/// Calls f(to, from) for each other member; everyone starts with the next one, so that no rank is asked by all at once.
-template <class F>
-void for_each_other(int rank, int size, const F& f) {
-  for (int step = 1; step < size; ++step) f((rank + step) % size, (rank - step + size) % size);
+/// The rows of a matrix, with another tensor in the place of row `me`.
+std::vector<at::Tensor> rows_with_own(const at::Tensor& rows, int me, const at::Tensor& own) {
+  const c10::InferenceMode no_grad;
+  std::vector<at::Tensor> parts = rows.unbind(0);
+  parts[static_cast<std::size_t>(me)] = own;
+  return parts;
 }
 
 std::unique_ptr<Work> MpiCommunicator::all_reduce(const at::Tensor& given, Reduction reduction) {
@@ -128,11 +122,7 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(const at::Tensor& given, Reduc
           e.send(to, tensor.const_data_ptr(), count, type);
         });
       },
-      [=](Exchange&) {
-        at::NoGradGuard no_grad;
-        all.select(0, me).copy_(tensor);
-        tensor.copy_(reduce_in_order(all.unbind(0), reduction));
-      }});
+      [=](Exchange&) { reduce_in_order(tensor, rows_with_own(all, me, tensor), reduction); }});
   }
 
   // Long: rank r reduces block r of everyone, then hands it out.
@@ -148,11 +138,9 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(const at::Tensor& given, Reduc
       });
     },
     [=](Exchange& e) {
-      at::NoGradGuard no_grad;
+      const c10::InferenceMode no_grad;
       const at::Tensor own = tensor.narrow(0, begin(me), length(me));
-      std::vector<at::Tensor> parts = others.unbind(0);
-      parts[static_cast<std::size_t>(me)] = own;
-      own.copy_(reduce_in_order(parts, reduction));
+      reduce_in_order(own, rows_with_own(others, me, own), reduction);
       for_each_other(me, n, [&](int to, int from) {
         e.receive(from, at_element(tensor, begin(from)), length(from), type);
         e.send(to, at_element(tensor, begin(me)), length(me), type);
@@ -186,7 +174,7 @@ std::unique_ptr<Work> MpiCommunicator::all_gather(const at::Tensor& given_output
   const MPI_Datatype type = mpi_type(input.scalar_type());
   return start(describe("all_gather", output, n), {
     [=](Exchange& e) {
-      at::NoGradGuard no_grad;
+      const c10::InferenceMode no_grad;
       output.narrow(0, me * count, count).copy_(input);
       for_each_other(me, n, [&](int to, int from) {
         e.receive(from, at_element(output, from * count), count, type);
@@ -212,21 +200,53 @@ std::unique_ptr<Work> MpiCommunicator::reduce_scatter(const at::Tensor& given_ou
         e.send(to, at_element(input, to * count), count, type);
       });
     },
-    [=](Exchange&) {
-      at::NoGradGuard no_grad;
-      std::vector<at::Tensor> parts = others.unbind(0);
-      parts[static_cast<std::size_t>(me)] = input[me];
-      output.copy_(reduce_in_order(parts, reduction));
+    [=](Exchange&) { reduce_in_order(output, rows_with_own(others, me, input[me]), reduction); }});
+}
+
+std::unique_ptr<Work> MpiCommunicator::all_to_all(const at::Tensor& given_output, const at::Tensor& given_input) {
+  check_tensor("all_to_all", given_output, device());
+  check_tensor("all_to_all", given_input, device());
+  check_pair("all_to_all", given_output, given_input, 1);
+  check_blocks("all_to_all", given_input, size());
+  check_apart("all_to_all", given_output, given_input);
+  const int n = size(), me = rank();
+  const std::int64_t count = given_input.numel() / n;
+  const at::Tensor output = given_output.detach().view({-1}), input = given_input.detach().view({-1});
+  const MPI_Datatype type = mpi_type(input.scalar_type());
+  return start(describe("all_to_all", input, n), {
+    [=](Exchange& e) {
+      const c10::InferenceMode no_grad;
+      output.narrow(0, me * count, count).copy_(input.narrow(0, me * count, count));
+      for_each_other(me, n, [&](int to, int from) {
+        e.receive(from, at_element(output, from * count), count, type);
+        e.send(to, at_element(input, to * count), count, type);
+      });
     }});
 }
 
-void MpiCommunicator::barrier() {
-  start(fmt::format("barrier among {} ranks", size()), {[group = group_](Exchange& e) {
-    MPI_Request request;
-    MEDFUSE_MPI(MPI_Ibarrier(group->comm(), &request));
-    e.add(request);
-  }})->wait();
+std::unique_ptr<Work> MpiCommunicator::send(const at::Tensor& given, int member) {
+  check_tensor("send", given, device());
+  check_member("send", member, rank(), size());
+  if (given.numel() == 0) return nothing();
+  const at::Tensor tensor = given.detach();
+  const auto stage = [=](Exchange& e) {
+    e.send_to_receiver(member, tensor.const_data_ptr(), tensor.numel(), mpi_type(tensor.scalar_type()));
+  };
+  return start(describe_message("send", tensor, "to", member, size()), {stage}, group_->next_tag_to(member));
 }
+
+std::unique_ptr<Work> MpiCommunicator::receive(const at::Tensor& given, int member) {
+  check_tensor("receive", given, device());
+  check_member("receive", member, rank(), size());
+  if (given.numel() == 0) return nothing();
+  const at::Tensor tensor = given.detach();
+  const auto stage = [=](Exchange& e) {
+    e.receive(member, tensor.mutable_data_ptr(), tensor.numel(), mpi_type(tensor.scalar_type()));
+  };
+  return start(describe_message("receive", tensor, "from", member, size()), {stage}, group_->next_tag_from(member));
+}
+
+void MpiCommunicator::barrier() { start(fmt::format("barrier among {} ranks", size()), {meet(group_)})->wait(); }
 
 std::unique_ptr<Communicator> MpiCommunicator::split(int colour, int order) {
   if (colour < 0) throw std::logic_error("split: a colour is not negative");

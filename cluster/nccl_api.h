@@ -25,6 +25,10 @@ struct NcclApi {
   decltype(&ncclBroadcast) broadcast = &ncclBroadcast;
   decltype(&ncclAllGather) all_gather = &ncclAllGather;
   decltype(&ncclReduceScatter) reduce_scatter = &ncclReduceScatter;
+  decltype(&ncclSend) send = &ncclSend;
+  decltype(&ncclRecv) receive = &ncclRecv;
+  decltype(&ncclGroupStart) group_start = &ncclGroupStart;
+  decltype(&ncclGroupEnd) group_end = &ncclGroupEnd;
 };
 
 /// The real functions.

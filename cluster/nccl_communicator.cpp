@@ -1,20 +1,16 @@
 #include "cluster/nccl_communicator.h"
 
 #include <ATen/Functions.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/cuda/CUDAEvent.h>
-#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 #include <fmt/format.h>
 
 #include <cstring>
 #include <stdexcept>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "cluster/nccl_group.h"
+#include "cluster/nccl_stream.h"
 #include "cluster/tensor_checks.h"
 #include "cluster/together.h"
 
@@ -40,36 +36,16 @@ bool needs_widening(const at::Tensor& tensor, Reduction reduction) {
   return reduction == Reduction::sum && (tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf);
 }
 
-class NcclWork : public Work {
+/// Of an operation on nothing.
+class NothingToDo : public Work {
  public:
-  NcclWork(std::shared_ptr<NcclGroup> group, std::shared_ptr<at::cuda::CUDAEvent> done, at::Device device)
-      : group_(std::move(group)), done_(std::move(done)), device_(device) {}
-
-  void wait() override {
-    group_->check();
-    if (done_) done_->block(c10::cuda::getCurrentCUDAStream(device_.index()));
-  }
-
-  /// Waits on the host, without a call that could hang for ever.
-  void wait_on_host() {
-    while (done_ && !done_->query()) {
-      group_->check();
-      std::this_thread::sleep_for(std::chrono::microseconds(20));
-    }
-    group_->check();
-  }
-
- private:
-  std::shared_ptr<NcclGroup> group_;
-  std::shared_ptr<at::cuda::CUDAEvent> done_;
-  at::Device device_;
+  void wait() override {}
 };
 
 class NcclCommunicator : public Communicator {
  public:
   NcclCommunicator(std::shared_ptr<NcclGroup> group, const NcclApi& api, at::Device device)
-      : group_(std::move(group)), api_(api), device_(device),
-        stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())) {}
+      : group_(group), api_(api), device_(device), stream_(std::make_shared<NcclStream>(std::move(group), device)) {}
 
   int rank() const override { return group_->rank(); }
   int size() const override { return group_->size(); }
@@ -81,36 +57,35 @@ class NcclCommunicator : public Communicator {
   std::unique_ptr<Work> broadcast(const at::Tensor& tensor, int root) override;
   std::unique_ptr<Work> all_gather(const at::Tensor& output, const at::Tensor& input) override;
   std::unique_ptr<Work> reduce_scatter(const at::Tensor& output, const at::Tensor& input, Reduction reduction) override;
+  std::unique_ptr<Work> all_to_all(const at::Tensor& output, const at::Tensor& input) override;
+  std::unique_ptr<Work> send(const at::Tensor& tensor, int member) override;
+  std::unique_ptr<Work> receive(const at::Tensor& tensor, int member) override;
   void barrier() override;
   std::unique_ptr<Communicator> split(int colour, int order) override;
 
  private:
-  /// Runs `body` with the communicator's stream current, after what the caller's stream holds so far.
-  template <class Body>
-  std::unique_ptr<NcclWork> launch(const std::string& operation, const std::vector<at::Tensor>& tensors, const Body& body) {
+  std::unique_ptr<Work> nothing() {
     group_->check();
-    at::NoGradGuard no_grad;
-    const c10::cuda::CUDAGuard device_guard(device_);
-    at::cuda::CUDAEvent ready;
-    ready.record(c10::cuda::getCurrentCUDAStream(device_.index()));
-    ready.block(stream_);
-    auto done = std::make_shared<at::cuda::CUDAEvent>();
-    {
-      const c10::cuda::CUDAStreamGuard stream_guard(stream_);
-      // The allocator must not hand this memory out again before our stream is through with it.
-      for (const at::Tensor& t : tensors) c10::cuda::CUDACachingAllocator::recordStream(t.storage().data_ptr(), stream_);
-      body();
-      done->record(stream_);
-    }
-    group_->watch(operation, [done] { return done->query(); });
-    return std::make_unique<NcclWork>(group_, std::move(done), device_);
+    return std::make_unique<NothingToDo>();
   }
-  std::unique_ptr<Work> nothing() { return std::make_unique<NcclWork>(group_, nullptr, device_); }
+
+  NcclGroup::Call send_call(const at::Tensor& tensor, int member) {
+    return [=, stream = stream_->stream(), send = api_.send](ncclComm_t comm) {
+      return send(tensor.const_data_ptr(), static_cast<std::size_t>(tensor.numel()), nccl_type(tensor.scalar_type()),
+                  member, comm, stream);
+    };
+  }
+  NcclGroup::Call receive_call(const at::Tensor& tensor, int member) {
+    return [=, stream = stream_->stream(), receive = api_.receive](ncclComm_t comm) {
+      return receive(tensor.mutable_data_ptr(), static_cast<std::size_t>(tensor.numel()), nccl_type(tensor.scalar_type()),
+                     member, comm, stream);
+    };
+  }
 
   std::shared_ptr<NcclGroup> group_;
   const NcclApi& api_;
   at::Device device_;
-  c10::cuda::CUDAStream stream_;
+  std::shared_ptr<NcclStream> stream_;
 };
 
 std::unique_ptr<Work> NcclCommunicator::all_reduce(const at::Tensor& given, Reduction reduction) {
@@ -118,12 +93,12 @@ std::unique_ptr<Work> NcclCommunicator::all_reduce(const at::Tensor& given, Redu
   if (given.numel() == 0) return nothing();
   const at::Tensor tensor = given.detach();
   const std::string operation = describe(reduction == Reduction::sum ? "all_reduce (sum)" : "all_reduce (max)", tensor, size());
-  return launch(operation, {tensor}, [&] {
+  return stream_->launch(operation, {tensor}, [&] {
     const bool widen = needs_widening(tensor, reduction);
     const at::Tensor wire = widen ? tensor.to(at::kFloat) : tensor;
     group_->issue(operation, [&](ncclComm_t comm) {
       return api_.all_reduce(wire.const_data_ptr(), wire.mutable_data_ptr(), static_cast<std::size_t>(wire.numel()),
-                             nccl_type(wire.scalar_type()), nccl_operation(reduction), comm, stream_.stream());
+                             nccl_type(wire.scalar_type()), nccl_operation(reduction), comm, stream_->stream());
     });
     if (widen) tensor.copy_(wire);
   });
@@ -135,10 +110,10 @@ std::unique_ptr<Work> NcclCommunicator::broadcast(const at::Tensor& given, int r
   if (given.numel() == 0) return nothing();
   const at::Tensor tensor = given.detach();
   const std::string operation = describe("broadcast", tensor, size());
-  return launch(operation, {tensor}, [&] {
+  return stream_->launch(operation, {tensor}, [&] {
     group_->issue(operation, [&](ncclComm_t comm) {
       return api_.broadcast(tensor.const_data_ptr(), tensor.mutable_data_ptr(), static_cast<std::size_t>(tensor.numel()),
-                            nccl_type(tensor.scalar_type()), root, comm, stream_.stream());
+                            nccl_type(tensor.scalar_type()), root, comm, stream_->stream());
     });
   });
 }
@@ -150,10 +125,10 @@ std::unique_ptr<Work> NcclCommunicator::all_gather(const at::Tensor& given_outpu
   if (given_input.numel() == 0) return nothing();
   const at::Tensor output = given_output.detach(), input = given_input.detach();
   const std::string operation = describe("all_gather", output, size());
-  return launch(operation, {output, input}, [&] {
+  return stream_->launch(operation, {output, input}, [&] {
     group_->issue(operation, [&](ncclComm_t comm) {
       return api_.all_gather(input.const_data_ptr(), output.mutable_data_ptr(), static_cast<std::size_t>(input.numel()),
-                             nccl_type(input.scalar_type()), comm, stream_.stream());
+                             nccl_type(input.scalar_type()), comm, stream_->stream());
     });
   });
 }
@@ -167,33 +142,73 @@ std::unique_ptr<Work> NcclCommunicator::reduce_scatter(const at::Tensor& given_o
   const at::Tensor output = given_output.detach(), input = given_input.detach();
   const std::string operation =
       describe(reduction == Reduction::sum ? "reduce_scatter (sum)" : "reduce_scatter (max)", input, size());
-  return launch(operation, {output, input}, [&] {
+  return stream_->launch(operation, {output, input}, [&] {
     const bool widen = needs_widening(input, reduction);
     const at::Tensor wire_in = widen ? input.to(at::kFloat) : input;
     const at::Tensor wire_out = widen ? at::empty(output.sizes(), wire_in.options()) : output;
     group_->issue(operation, [&](ncclComm_t comm) {
       return api_.reduce_scatter(wire_in.const_data_ptr(), wire_out.mutable_data_ptr(),
                                  static_cast<std::size_t>(wire_out.numel()), nccl_type(wire_in.scalar_type()),
-                                 nccl_operation(reduction), comm, stream_.stream());
+                                 nccl_operation(reduction), comm, stream_->stream());
     });
     if (widen) output.copy_(wire_out);
   });
 }
 
+std::unique_ptr<Work> NcclCommunicator::all_to_all(const at::Tensor& given_output, const at::Tensor& given_input) {
+  check_tensor("all_to_all", given_output, device_);
+  check_tensor("all_to_all", given_input, device_);
+  check_pair("all_to_all", given_output, given_input, 1);
+  check_blocks("all_to_all", given_input, size());
+  check_apart("all_to_all", given_output, given_input);
+  if (given_input.numel() == 0) return nothing();
+  const at::Tensor output = given_output.detach(), input = given_input.detach();
+  const std::string operation = describe("all_to_all", input, size());
+  return stream_->launch(operation, {output, input}, [&] {
+    const std::int64_t count = input.numel() / size();
+    std::vector<NcclGroup::Call> calls;
+    for (int r = 0; r < size(); ++r) {
+      calls.push_back(send_call(input.view({-1}).narrow(0, r * count, count), r));
+      calls.push_back(receive_call(output.view({-1}).narrow(0, r * count, count), r));
+    }
+    group_->issue_together(operation, calls);
+  });
+}
+
+std::unique_ptr<Work> NcclCommunicator::send(const at::Tensor& given, int member) {
+  check_tensor("send", given, device_);
+  check_member("send", member, rank(), size());
+  if (given.numel() == 0) return nothing();
+  const at::Tensor tensor = given.detach();
+  return stream_->launch_later(describe_message("send", tensor, "to", member, size()), tensor,
+                               send_call(tensor, member));
+}
+
+std::unique_ptr<Work> NcclCommunicator::receive(const at::Tensor& given, int member) {
+  check_tensor("receive", given, device_);
+  check_member("receive", member, rank(), size());
+  if (given.numel() == 0) return nothing();
+  const at::Tensor tensor = given.detach();
+  return stream_->launch_later(describe_message("receive", tensor, "from", member, size()), tensor,
+                               receive_call(tensor, member));
+}
+
 void NcclCommunicator::barrier() {
   const at::Tensor token = at::zeros({1}, at::TensorOptions(device_).dtype(at::kFloat));
   const std::string operation = fmt::format("barrier among {} ranks", size());
-  launch(operation, {token}, [&] {
+  const auto work = stream_->launch(operation, {token}, [&] {
     group_->issue(operation, [&](ncclComm_t comm) {
       return api_.all_reduce(token.const_data_ptr(), token.mutable_data_ptr(), 1, ncclFloat32, ncclSum, comm,
-                             stream_.stream());
+                             stream_->stream());
     });
-  })->wait_on_host();
+  });
+  stream_->wait_on_host(*work);
 }
 
 std::unique_ptr<Communicator> NcclCommunicator::split(int colour, int order) {
   if (colour < 0) throw std::logic_error("split: a colour is not negative");
   const c10::cuda::CUDAGuard device_guard(device_);
+  stream_->launch_open();
   return std::make_unique<NcclCommunicator>(group_->split(colour, order), api_, device_);
 }
 

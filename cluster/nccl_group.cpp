@@ -80,7 +80,7 @@ std::unique_ptr<NcclGroup> NcclGroup::split(int colour, int order) {
   return std::unique_ptr<NcclGroup>(new NcclGroup(api_, part, world_rank_, timeout));
 }
 
-void NcclGroup::issue(const std::string& operation, const std::function<ncclResult_t(ncclComm_t)>& call) {
+void NcclGroup::issue(const std::string& operation, const Call& call) {
   ncclComm_t comm;
   ncclResult_t result;
   {
@@ -90,6 +90,18 @@ void NcclGroup::issue(const std::string& operation, const std::function<ncclResu
     result = call(comm);
   }
   settle(comm, result, operation);
+}
+
+void NcclGroup::issue_together(const std::string& operation, const std::vector<Call>& calls) {
+  issue(operation, [&](ncclComm_t comm) {
+    const auto taken = [](ncclResult_t result) { return result == ncclSuccess || result == ncclInProgress; };
+    ncclResult_t result = api_.group_start();
+    if (!taken(result)) return result;
+    for (std::size_t i = 0; i < calls.size() && taken(result); ++i) result = calls[i](comm);
+    // After a failure as well: the open group is this thread's, and would swallow what other communicators issue.
+    const ncclResult_t ended = api_.group_end();
+    return taken(result) ? ended : result;
+  });
 }
 
 void NcclGroup::settle(ncclComm_t comm, ncclResult_t result, const std::string& operation) {

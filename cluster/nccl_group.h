@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "cluster/nccl_api.h"
 
@@ -19,6 +20,8 @@ namespace medfuse::cluster {
 /// Error(communication) by every later call.
 class NcclGroup {
  public:
+  using Call = std::function<ncclResult_t(ncclComm_t)>;
+
   /// Joins `size` ranks under a common id. `world_rank` is for messages. Collective; polls until all are there.
   NcclGroup(const NcclApi& api, const ncclUniqueId& id, int size, int rank, int world_rank,
             std::chrono::milliseconds timeout);
@@ -34,7 +37,9 @@ class NcclGroup {
   std::unique_ptr<NcclGroup> split(int colour, int order);
 
   /// Puts one collective under way and polls until NCCL has taken it.
-  void issue(const std::string& operation, const std::function<ncclResult_t(ncclComm_t)>& call);
+  void issue(const std::string& operation, const Call& call);
+  /// The same for sends and receives, which NCCL takes as one: none of them waits for another.
+  void issue_together(const std::string& operation, const std::vector<Call>& calls);
   /// From now on `finished` is asked (by another thread) until it is true; if that takes longer than the timeout, counted
   /// from when its predecessor finished, or NCCL reports an error meanwhile, the communicator is aborted.
   void watch(const std::string& operation, std::function<bool()> finished);

@@ -25,6 +25,18 @@ void prepare_lone_start() {
   setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
 }
 
+/// Whoever ends MPI, it first lets go of what hangs on MPI_COMM_SELF: then the progress thread must leave MPI.
+void stop_progress_before_mpi_ends() {
+  const auto stop = [](MPI_Comm, int, void*, void*) {
+    Progress::instance().stop();
+    return MPI_SUCCESS;
+  };
+  int key = MPI_KEYVAL_INVALID;
+  MEDFUSE_MPI(MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, stop, &key, nullptr));
+  MEDFUSE_MPI(MPI_Comm_set_attr(MPI_COMM_SELF, key, nullptr));
+  MEDFUSE_MPI(MPI_Comm_free_keyval(&key));
+}
+
 /// Sizes and contents of texts under way; shared with the exchange, which may outlive a wait that timed out.
 struct Texts {
   std::string own;
@@ -68,6 +80,9 @@ Process::Process(int* argc, char*** argv) {
   int length = 0;
   MEDFUSE_MPI(MPI_Get_processor_name(name, &length));
   host_.assign(name, static_cast<std::size_t>(length));
+
+  stop_progress_before_mpi_ends();
+  Progress::instance().set_background(true);
 }
 
 Process::~Process() {
@@ -104,6 +119,7 @@ std::string Process::broadcast(const std::string& text, int root) {
 
 std::vector<std::string> Process::gather(const std::string& text, int root) {
   if (root < 0 || root >= size_) throw std::logic_error("gather: no such root");
+  const int n = size_, me = rank_;  // copies for the stages, which may outlive this object
   auto texts = std::make_shared<Texts>();
   texts->own = text;
   texts->own_length = static_cast<std::int64_t>(text.size());
@@ -112,14 +128,14 @@ std::vector<std::string> Process::gather(const std::string& text, int root) {
     texts->all.resize(static_cast<std::size_t>(size_));
   }
   Exchange::start(control_, "gather of texts", {
-    [=, this](Exchange& e) {
-      if (rank_ != root) return e.send(root, &texts->own_length, 1, MPI_INT64_T);
-      for (int r = 0; r < size_; ++r) {
+    [=](Exchange& e) {
+      if (me != root) return e.send(root, &texts->own_length, 1, MPI_INT64_T);
+      for (int r = 0; r < n; ++r) {
         if (r != root) e.receive(r, &texts->lengths[static_cast<std::size_t>(r)], 1, MPI_INT64_T);
       }
     },
-    [=, this](Exchange& e) {
-      if (rank_ != root) return e.send(root, texts->own.data(), texts->own_length, MPI_CHAR);
+    [=](Exchange& e) {
+      if (me != root) return e.send(root, texts->own.data(), texts->own_length, MPI_CHAR);
       for (std::size_t r = 0; r < texts->all.size(); ++r) {
         if (static_cast<int>(r) == root) continue;
         texts->all[r].resize(static_cast<std::size_t>(texts->lengths[r]));
@@ -131,27 +147,26 @@ std::vector<std::string> Process::gather(const std::string& text, int root) {
 }
 
 std::vector<std::string> Process::all_gather(const std::string& text) {
+  const int n = size_, me = rank_;  // copies for the stages, which may outlive this object
   auto texts = std::make_shared<Texts>();
   texts->own = text;
   texts->own_length = static_cast<std::int64_t>(text.size());
   texts->lengths.resize(static_cast<std::size_t>(size_));
   texts->all.resize(static_cast<std::size_t>(size_));
   Exchange::start(control_, "all_gather of texts", {
-    [=, this](Exchange& e) {
-      for (int step = 1; step < size_; ++step) {
-        const int to = (rank_ + step) % size_, from = (rank_ - step + size_) % size_;
+    [=](Exchange& e) {
+      for_each_other(me, n, [&](int to, int from) {
         e.receive(from, &texts->lengths[static_cast<std::size_t>(from)], 1, MPI_INT64_T);
         e.send(to, &texts->own_length, 1, MPI_INT64_T);
-      }
+      });
     },
-    [=, this](Exchange& e) {
-      for (int step = 1; step < size_; ++step) {
-        const int to = (rank_ + step) % size_, from = (rank_ - step + size_) % size_;
+    [=](Exchange& e) {
+      for_each_other(me, n, [&](int to, int from) {
         std::string& other = texts->all[static_cast<std::size_t>(from)];
         other.resize(static_cast<std::size_t>(texts->lengths[static_cast<std::size_t>(from)]));
         e.receive(from, other.data(), static_cast<std::int64_t>(other.size()), MPI_CHAR);
         e.send(to, texts->own.data(), texts->own_length, MPI_CHAR);
-      }
+      });
     }})->wait(timeout_);
   texts->all[static_cast<std::size_t>(rank_)] = std::move(texts->own);
   return std::move(texts->all);
@@ -161,16 +176,16 @@ template <class T>
 std::vector<T> Process::reduce(const std::vector<T>& values, Combine combine) {
   const MPI_Datatype type = std::is_same_v<T, double> ? MPI_DOUBLE : MPI_INT64_T;
   const std::size_t count = values.size();
+  const int n = size_, me = rank_;  // copies for the stage, which may outlive this object
   auto all = std::make_shared<std::vector<T>>(count * static_cast<std::size_t>(size_));
   T* own = all->data() + count * static_cast<std::size_t>(rank_);
   std::copy(values.begin(), values.end(), own);
   const std::string operation = fmt::format("all_reduce of {} control values", count);
-  Exchange::start(control_, operation, {[=, this](Exchange& e) {
-    for (int step = 1; step < size_; ++step) {
-      const int to = (rank_ + step) % size_, from = (rank_ - step + size_) % size_;
+  Exchange::start(control_, operation, {[=](Exchange& e) {
+    for_each_other(me, n, [&](int to, int from) {
       e.receive(from, all->data() + count * static_cast<std::size_t>(from), static_cast<std::int64_t>(count), type);
       e.send(to, own, static_cast<std::int64_t>(count), type);
-    }
+    });
   }})->wait(timeout_);
   std::vector<T> result(all->begin(), all->begin() + static_cast<std::ptrdiff_t>(count));
   for (std::size_t r = 1; r < static_cast<std::size_t>(size_); ++r) {
@@ -195,11 +210,7 @@ std::vector<std::int64_t> Process::all_reduce(const std::vector<std::int64_t>& v
 }
 
 void Process::barrier() {
-  Exchange::start(control_, "barrier", {[group = control_](Exchange& e) {
-    MPI_Request request;
-    MEDFUSE_MPI(MPI_Ibarrier(group->comm(), &request));
-    e.add(request);
-  }})->wait(timeout_);
+  Exchange::start(control_, "barrier", {meet(control_)})->wait(timeout_);
 }
 
 }  // namespace medfuse::cluster

@@ -1,6 +1,9 @@
 #include "cluster/progress.h"
 
-#include <thread>
+#include <signal.h>
+
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/error.h"
@@ -9,41 +12,73 @@ namespace medfuse::cluster {
 
 using Clock = std::chrono::steady_clock;
 
+/// Counts one caller of wait; made and unmade under the lock.
+class Progress::Waiter {
+ public:
+  explicit Waiter(Progress& progress) : progress_(progress) { ++progress_.waiting_; }
+  ~Waiter() {
+    --progress_.waiting_;
+    progress_.wake_thread();
+  }
+
+ private:
+  Progress& progress_;
+};
+
 Progress& Progress::instance() {
   static Progress* progress = new Progress;  // outlives MPI and every static object, on purpose
   return *progress;
 }
 
+void Progress::set_background(bool on) {
+  Lock lock(mutex_);
+  background_ = on;
+  start_thread();
+  wake_thread();
+}
+
 void Progress::add(std::shared_ptr<Task> task) {
-  std::lock_guard lock(mutex_);
+  Lock lock(mutex_);
   running_.push_back(std::move(task));
-  turn_locked(nullptr);
-}
-
-void Progress::turn() {
-  std::lock_guard lock(mutex_);
-  turn_locked(nullptr);
-}
-
-bool Progress::turn_locked(const Task* watched) {
-  bool watched_ended = watched && watched->state_ != Task::State::running;
-  for (std::size_t i = 0; i < running_.size();) {
-    Task& task = *running_[i];
-    try {
-      if (task.advance()) task.state_ = Task::State::done;
-    } catch (...) {
-      task.failure_ = std::current_exception();
-      task.state_ = Task::State::failed;
-    }
-    if (task.state_ == Task::State::running) {
-      ++i;
-      continue;
-    }
-    watched_ended = watched_ended || &task == watched;
-    if (task.state_ == Task::State::failed) kept_.push_back(running_[i]);
-    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
+  changed_ = Clock::now();
+  // The others' turns may hold long sums, for which nobody waits who only starts something.
+  const auto mine = std::prev(running_.end());
+  if (background_) {
+    turn(mine, lock);
+  } else {
+    turns(lock, false);
   }
-  return watched_ended;
+  start_thread();
+  wake_thread();
+}
+
+/// Runs one turn without the lock and returns the next task. No other thread takes a task away that has its turn.
+Progress::Tasks::iterator Progress::turn(Tasks::iterator place, Lock& lock) {
+  Task& task = **place;
+  bool done = false;
+  std::exception_ptr failure;
+  task.in_turn_ = true;
+  lock.unlock();
+  try {
+    done = task.advance();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  lock.lock();
+  task.in_turn_ = false;
+  if (!done && !failure) return std::next(place);
+  changed_ = Clock::now();
+  task.state_ = failure ? Task::State::failed : Task::State::done;
+  task.failure_ = failure;
+  if (failure) kept_.push_back(*place);
+  return running_.erase(place);
+}
+
+void Progress::turns(Lock& lock, bool in_background) {
+  for (auto place = running_.begin(); place != running_.end();) {
+    if (in_background && waiting_ > 0) return;  // who waits is quicker
+    place = (*place)->in_turn_ ? std::next(place) : turn(place, lock);
+  }
 }
 
 void Progress::wait(Task& task, std::chrono::milliseconds timeout, int rank) {
@@ -51,31 +86,74 @@ void Progress::wait(Task& task, std::chrono::milliseconds timeout, int rank) {
   constexpr auto keen = std::chrono::milliseconds(2);
   constexpr auto nap = std::chrono::microseconds(50);
   const auto start = Clock::now();
-  for (;;) {
-    {
-      std::lock_guard lock(mutex_);
-      if (turn_locked(&task)) break;
-    }
+  Lock lock(mutex_);
+  const Waiter waiter(*this);
+  while (task.state_ == Task::State::running) {
+    turns(lock, false);
+    if (task.state_ != Task::State::running) break;
     const auto waited = Clock::now() - start;
-    if (waited > timeout) {
-      std::lock_guard lock(mutex_);
+    if (waited > timeout && !task.in_turn_) {
       const std::string missing = task.waits_for();
       communication_error(
           "rank {} waited {:.4g} s in {}{}{}; a peer is hung or gone: look at its node, then run the command again", rank,
           std::chrono::duration<double>(timeout).count(), task.operation(), missing.empty() ? "" : " for ", missing);
     }
+    lock.unlock();
     if (waited < keen) {
       std::this_thread::yield();
     } else {
       std::this_thread::sleep_for(nap);
     }
+    lock.lock();
   }
-  std::lock_guard lock(mutex_);
   if (task.failure_) std::rethrow_exception(task.failure_);
 }
 
+void Progress::start_thread() {
+  if (!background_ || running_.empty() || stopping_ || thread_.joinable()) return;
+  sigset_t all, before;  // signals are the business of the program's own threads
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this] { run(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Progress::wake_thread() {
+  if (asleep_ && needed()) wake_.notify_one();
+}
+
+void Progress::run() {
+  // What has just begun or ended is likely to move soon; what has not moved for long waits for a peer that computes.
+  constexpr auto shortest = std::chrono::microseconds(50);
+  constexpr auto longest = std::chrono::microseconds(1000);
+  // Tasks come in rows, most of them waited for at once: a look now and then, for a while after the last one, costs less
+  // than being woken for each.
+  constexpr auto look = std::chrono::microseconds(500);
+  constexpr auto attentive = std::chrono::milliseconds(20);
+  Lock lock(mutex_);
+  while (!stopping_) {
+    const auto quiet = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - changed_);
+    if (needed()) {
+      turns(lock, true);
+      wake_.wait_for(lock, std::clamp(quiet / 8, shortest, longest), [this] { return stopping_; });
+    } else if (quiet < attentive) {
+      wake_.wait_for(lock, look, [this] { return stopping_; });
+    } else {
+      asleep_ = true;
+      wake_.wait(lock, [this] { return stopping_ || needed(); });
+      asleep_ = false;
+    }
+  }
+}
+
 void Progress::stop() {
-  std::lock_guard lock(mutex_);
+  {
+    Lock lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+  Lock lock(mutex_);
   for (auto& task : running_) kept_.push_back(std::move(task));
   running_.clear();
 }

@@ -1,12 +1,16 @@
-// Moves everything forward that is under way on this rank. MPI does nothing between calls, so whoever waits for one
-// collective gives all of them their turn: ranks that wait in different orders cannot block each other.
+// Moves everything forward that is under way on this rank. MPI does nothing between calls, so somebody has to call it.
+// Whoever waits for one collective gives all of them their turn: ranks that wait in different orders cannot block each
+// other. While nobody waits a thread of its own does, so that collectives go on while the program computes.
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <exception>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace medfuse::cluster {
@@ -17,42 +21,66 @@ class Task {
   virtual ~Task() = default;
   /// "all_reduce of 4096 x f32 among 4 ranks": for messages.
   virtual const std::string& operation() const = 0;
-  /// Whom it waits for: "rank 2" or "ranks 2, 3"; may be empty.
+  /// Whom it waits for: "rank 2" or "ranks 2, 3"; may be empty. Not asked during a turn.
   virtual std::string waits_for() const = 0;
 
  protected:
-  /// One turn: never blocks, returns true once finished, throws Error(communication) if it failed.
+  /// One turn, on any thread but never on two at once: never blocks, returns true once finished, throws
+  /// Error(communication) if it failed.
   virtual bool advance() = 0;
 
  private:
   friend class Progress;
   enum class State { running, done, failed };
   State state_ = State::running;
+  bool in_turn_ = false;
   std::exception_ptr failure_;
 };
 
-/// The one list of tasks of this process. Safe to use from several threads.
+/// A list of tasks. Safe to use from several threads.
 class Progress {
  public:
+  /// The one of this process.
   static Progress& instance();
 
-  /// Takes the task in and gives it its first turn.
+  Progress() = default;
+  ~Progress() { stop(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// Whether tasks move while nobody waits. Off at first: the thread that moves them calls MPI while the program may do
+  /// the same, which takes MPI_THREAD_MULTIPLE. It starts with the first task that needs it, and sleeps between turns.
+  void set_background(bool on);
+  /// Takes the task in and gives it its first turn, before it returns.
   void add(std::shared_ptr<Task> task);
-  /// One turn for every task. A failure is kept for the one who waits for that task.
-  void turn();
   /// Returns once the task is finished. Throws its failure, or Error(communication) naming this rank, the operation and
   /// who is missing after `timeout`. After a timeout the task still gets its turns: MPI may still write to its buffers.
   void wait(Task& task, std::chrono::milliseconds timeout, int rank);
-  /// Before MPI ends: no task gets another turn.
+  /// Before MPI ends: no task gets another turn. Ends the thread; harmless if called again.
   void stop();
 
  private:
-  bool turn_locked(const Task* watched);
+  using Lock = std::unique_lock<std::mutex>;
+  using Tasks = std::list<std::shared_ptr<Task>>;
+  class Waiter;
 
-  std::mutex mutex_;
-  std::vector<std::shared_ptr<Task>> running_;
+  Tasks::iterator turn(Tasks::iterator task, Lock& lock);
+  void turns(Lock& lock, bool in_background);
+  bool needed() const { return background_ && waiting_ == 0 && !running_.empty(); }
+  void start_thread();
+  void wake_thread();
+  void run();
+
+  std::mutex mutex_;  ///< guards all that follows, and is free while a task has its turn
+  Tasks running_;
   /// Never freed: MPI has no way to take back a request of a failed exchange, so its buffers must stay.
   std::vector<std::shared_ptr<Task>> kept_;
+  int waiting_ = 0;  ///< callers of wait
+  std::chrono::steady_clock::time_point changed_;  ///< when a task came or ended
+  bool background_ = false, stopping_ = false;
+  bool asleep_ = false;  ///< the thread, until it is needed
+  std::condition_variable wake_;
+  std::thread thread_;
 };
 
 }  // namespace medfuse::cluster

@@ -43,6 +43,24 @@ void check_pair(const char* operation, const at::Tensor& larger, const at::Tenso
   }
 }
 
+void check_blocks(const char* operation, const at::Tensor& tensor, int size) {
+  if (tensor.numel() % size == 0) return;
+  fault(fmt::format("{}: {} elements are not {} equal blocks", operation, tensor.numel(), size));
+}
+
+void check_apart(const char* operation, const at::Tensor& a, const at::Tensor& b) {
+  const char* a_begin = static_cast<const char*>(a.const_data_ptr());
+  const char* b_begin = static_cast<const char*>(b.const_data_ptr());
+  if (a_begin < b_begin + b.nbytes() && b_begin < a_begin + a.nbytes()) {
+    fault(fmt::format("{}: input and output share memory", operation));
+  }
+}
+
+void check_member(const char* operation, int member, int own, int size) {
+  check_root(operation, member, size);
+  if (member == own) fault(fmt::format("{}: rank {} itself is not another member", operation, own));
+}
+
 void check_root(const char* operation, int root, int size) {
   if (root < 0 || root >= size) fault(fmt::format("{}: no rank {} among {}", operation, root, size));
 }
@@ -51,6 +69,12 @@ const char* reduction_name(Reduction reduction) { return reduction == Reduction:
 
 std::string describe(const char* operation, const at::Tensor& tensor, int size) {
   return fmt::format("{} of {} x {} among {} ranks", operation, tensor.numel(), type_name(tensor.scalar_type()), size);
+}
+
+std::string describe_message(const char* operation, const at::Tensor& tensor, const char* direction, int member,
+                             int size) {
+  return fmt::format("{} of {} x {} {} member {} of {}", operation, tensor.numel(), type_name(tensor.scalar_type()),
+                     direction, member, size);
 }
 
 }  // namespace medfuse::cluster

@@ -6,18 +6,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "base/error.h"
-
 namespace medfuse::cluster {
 namespace {
-
-const std::vector<at::ScalarType> types = {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf, at::kLong, at::kByte};
-const std::vector<std::int64_t> counts = {0, 1, 2, 5, 1000, 100003};
-
-/// Small whole numbers, so that sums over a few ranks are exact in every type.
-at::Tensor numbers(int rank, std::int64_t count, at::ScalarType type, at::Device device) {
-  return ((at::arange(count, at::kLong) * 7 + rank * 13) % 31).to(type).to(device);
-}
 
 at::Tensor sum_of_numbers(int ranks, std::int64_t count) {
   at::Tensor sum = at::zeros({count}, at::kLong);
@@ -29,10 +19,6 @@ at::Tensor max_of_numbers(int ranks, std::int64_t count) {
   at::Tensor max = numbers(0, count, at::kLong, at::kCPU);
   for (int r = 1; r < ranks; ++r) max = at::maximum(max, numbers(r, count, at::kLong, at::kCPU));
   return max;
-}
-
-bool same(const at::Tensor& tensor, const at::Tensor& expected) {
-  return at::equal(tensor.cpu().to(at::kDouble).view({-1}), expected.to(at::kDouble).view({-1}));
 }
 
 TEST_P(Conformance, AllReduceSumsEveryTypeAndSize) {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <sstream>
 #include <string>
 
 namespace {
@@ -25,9 +26,9 @@ Ending run(const std::string& command) {
   return ending;
 }
 
-Ending job(int ranks, const std::string& way) {
-  return run("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe --bind-to none -np " +
-             std::to_string(ranks) + " " JOB_END_PROBE " " + way);
+Ending job(int ranks, const std::string& way, const std::string& launcher_options = "") {
+  return run("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe --bind-to none " +
+             launcher_options + " -np " + std::to_string(ranks) + " " JOB_END_PROBE " " + way);
 }
 
 TEST(JobEnd, GoodEndings) {
@@ -63,6 +64,33 @@ TEST(JobEnd, AHungRankIsNamed) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
   EXPECT_EQ(ending.code, 4);
   EXPECT_TRUE(ending.lines.starts_with("medfuse: rank 0 waited 0.5 s in barrier")) << ending.lines;
+}
+
+/// First a line for each of tests/cluster/operations.h, which says that rank 0 missed the last of three ranks.
+void expect_the_last_to_be_missed_in_every_operation(const std::string& lines) {
+  std::istringstream stream(lines);
+  for (const std::string operation : {"all_reduce (sum) of", "all_reduce (max) of", "broadcast of", "all_gather of",
+                                      "reduce_scatter (sum) of", "all_to_all of", "barrier among", "send of", "send of",
+                                      "receive of"}) {
+    std::string line;
+    std::getline(stream, line);
+    EXPECT_TRUE(line.starts_with("medfuse: rank 0 waited 0.3 s in " + operation)) << operation << ": " << line;
+    EXPECT_NE(line.find(" for rank 2; a peer is hung or gone"), std::string::npos) << operation << ": " << line;
+  }
+}
+
+TEST(JobEnd, AStoppedRankIsNamedInEveryOperation) {
+  const auto start = std::chrono::steady_clock::now();
+  const Ending ending = job(3, "last-stopped");
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+  EXPECT_EQ(ending.code, 4);
+  expect_the_last_to_be_missed_in_every_operation(ending.lines);
+}
+
+TEST(JobEnd, AKilledRankIsNamedInEveryOperation) {
+  // mpirun would end the others at once, with 128 + 9. A launcher that does not is what we must not rely on.
+  EXPECT_EQ(job(3, "last-killed").code, 137);
+  expect_the_last_to_be_missed_in_every_operation(job(3, "last-killed", "--enable-recovery").lines);
 }
 
 TEST(JobEnd, StartsWithoutMpirun) {

@@ -18,9 +18,16 @@ Backend mpi(const std::string& name, const MpiOptions& options) {
   return {name, [options] { return make_mpi_communicator(test_process(), options); }, [] { return std::string(); }};
 }
 
+/// Every second rank forms a group, so that two groups of the same job go through the suite side by side.
+std::unique_ptr<Communicator> make_part() {
+  const int rank = test_process().rank();
+  return make_mpi_communicator(test_process(), {.direct_bytes = 1 << 10})->split(rank % 2, rank);
+}
+
 INSTANTIATE_TEST_SUITE_P(Mpi, Conformance,
                          testing::Values(mpi("defaults", {}), mpi("always_in_blocks", {.direct_bytes = 0}),
-                                         mpi("tiny_messages", {.largest_message = 1003, .direct_bytes = 0})),
+                                         mpi("tiny_messages", {.largest_message = 1003, .direct_bytes = 0}),
+                                         Backend{"part", make_part, [] { return std::string(); }}),
                          backend_name);
 
 /// The message of the Error(communication) that f throws; empty if it throws none.

@@ -27,7 +27,14 @@ std::unique_ptr<Communicator> make() {
   return make_nccl_communicator(test_process(), device);
 }
 
-INSTANTIATE_TEST_SUITE_P(Nccl, Conformance, testing::Values(Backend{"nccl", make, no_gpus}), backend_name);
+std::unique_ptr<Communicator> make_part() {
+  const int rank = test_process().rank();
+  return make()->split(rank % 2, rank);
+}
+
+INSTANTIATE_TEST_SUITE_P(Nccl, Conformance,
+                         testing::Values(Backend{"all", make, no_gpus, false}, Backend{"part", make_part, no_gpus, false}),
+                         backend_name);
 
 TEST(NcclCommunicator, FollowsTheCurrentStream) {
   if (const std::string reason = no_gpus(); !reason.empty()) GTEST_SKIP() << reason;

@@ -4,116 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <vector>
 
-#include "base/error.h"
+#include "tests/cluster/nccl_mock.h"
 
 namespace medfuse::cluster {
 namespace {
-
-using std::chrono::milliseconds;
-
-/// What the mock does, and what it was asked.
-struct Mock {
-  std::atomic<int> version{NCCL_VERSION_CODE};
-  std::atomic<ncclResult_t> init{ncclInProgress};
-  std::atomic<int> busy_polls{3};  ///< how often a poll still finds it busy; negative: for ever
-  std::atomic<ncclResult_t> async{ncclSuccess};
-  std::atomic<ncclResult_t> call{ncclSuccess};
-  std::atomic<int> inits{0}, polls{0}, aborts{0}, finalizes{0}, destroys{0}, splits{0};
-};
-Mock* mock = nullptr;
-int communicators[8];  // only their addresses matter
-
-ncclComm_t communicator(int i) { return reinterpret_cast<ncclComm_t>(&communicators[i]); }
-
-NcclApi mock_api() {
-  NcclApi api;
-  api.get_version = [](int* version) {
-    *version = mock->version;
-    return ncclSuccess;
-  };
-  api.init = [](ncclComm_t* comm, int, ncclUniqueId, int, ncclConfig_t* config) {
-    ++mock->inits;
-    EXPECT_EQ(config->blocking, 0);
-    *comm = communicator(0);
-    return mock->init.load();
-  };
-  api.split = [](ncclComm_t, int, int, ncclComm_t* part, ncclConfig_t* config) {
-    EXPECT_EQ(config->blocking, 0);
-    *part = communicator(++mock->splits);
-    mock->busy_polls = 2;
-    return ncclInProgress;
-  };
-  api.count = [](const ncclComm_t, int* count) {
-    *count = 2;
-    return ncclSuccess;
-  };
-  api.user_rank = [](const ncclComm_t, int* rank) {
-    *rank = 1;
-    return ncclSuccess;
-  };
-  api.get_async_error = [](ncclComm_t, ncclResult_t* state) {
-    ++mock->polls;
-    if (mock->busy_polls < 0) {
-      *state = ncclInProgress;
-    } else if (mock->busy_polls > 0) {
-      --mock->busy_polls;
-      *state = ncclInProgress;
-    } else {
-      *state = mock->async;
-    }
-    return ncclSuccess;
-  };
-  api.finalize = [](ncclComm_t) {
-    ++mock->finalizes;
-    return ncclInProgress;
-  };
-  api.destroy = [](ncclComm_t) {
-    ++mock->destroys;
-    return ncclSuccess;
-  };
-  api.abort = [](ncclComm_t) {
-    ++mock->aborts;
-    return ncclSuccess;
-  };
-  return api;
-}
-
-class NcclGroupTest : public testing::Test {
- protected:
-  NcclGroupTest() { mock = &mock_; }
-  ~NcclGroupTest() override { mock = nullptr; }
-
-  std::unique_ptr<NcclGroup> make(milliseconds timeout = milliseconds(2000)) {
-    return std::make_unique<NcclGroup>(api_, ncclUniqueId{}, 4, 2, 6, timeout);
-  }
-  ncclResult_t call() { return mock_.call; }
-
-  Mock mock_;
-  NcclApi api_ = mock_api();
-};
-
-/// Message of the Error with this code that f throws; empty if none comes.
-template <class F>
-std::string failure(ExitCode code, const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code);
-    return error.what();
-  }
-  return "";
-}
-
-/// Waits until the background watch has made check() fail; its message.
-std::string failure_in_background(NcclGroup& group) {
-  for (int i = 0; i < 400; ++i) {
-    const std::string message = failure(ExitCode::communication, [&] { group.check(); });
-    if (!message.empty()) return message;
-    std::this_thread::sleep_for(milliseconds(5));
-  }
-  return "";
-}
 
 TEST_F(NcclGroupTest, StartsWithoutBlockingAndLeavesInPeace) {
   {
@@ -232,6 +128,83 @@ TEST_F(NcclGroupTest, ADeviceErrorIsReported) {
   const auto group = make();
   group->watch("barrier", []() -> bool { throw std::runtime_error("CUDA error: unspecified\nmore lines"); });
   EXPECT_EQ(failure_in_background(*group), "rank 6 in barrier: CUDA error: unspecified");
+}
+
+/// Two sends and a receive, as one group.
+std::vector<NcclGroup::Call> messages(const NcclApi& api) {
+  const auto send = [&api](ncclComm_t comm) { return api.send(nullptr, 8, ncclFloat32, 1, comm, nullptr); };
+  const auto receive = [&api](ncclComm_t comm) { return api.receive(nullptr, 8, ncclFloat32, 1, comm, nullptr); };
+  return {send, receive, send};
+}
+
+TEST_F(NcclGroupTest, MessagesGoAsOneGroupThatIsPolled) {
+  const auto group = make();
+  mock_.busy_polls = 4;
+  const int polls = mock_.polls;
+  group->issue_together("send, receive, send", messages(api_));
+  EXPECT_EQ(mock_.groups, 1);
+  EXPECT_EQ(mock_.sends, 2);
+  EXPECT_EQ(mock_.receives, 1);
+  EXPECT_EQ(mock_.polls - polls, 5);  // the end of the group said only that it was in progress
+  EXPECT_EQ(mock_.open_groups, 0);
+}
+
+TEST_F(NcclGroupTest, AMessageInProgressWithinTheGroupIsFine) {
+  const auto group = make();
+  mock_.message = ncclInProgress;
+  mock_.group_end = ncclSuccess;
+  group->issue_together("send, receive, send", messages(api_));
+  EXPECT_EQ(mock_.sends, 2);
+  EXPECT_EQ(mock_.aborts, 0);
+}
+
+TEST_F(NcclGroupTest, ARefusedMessageClosesTheGroupAndAborts) {
+  const auto group = make();
+  mock_.message = ncclInvalidArgument;
+  const std::string message =
+      failure(ExitCode::communication, [&] { group->issue_together("send of 8 x f32 to member 1 of 4", messages(api_)); });
+  EXPECT_NE(message.find("rank 6 in send of 8 x f32 to member 1 of 4: NCCL reports"), std::string::npos) << message;
+  EXPECT_EQ(mock_.sends, 1);  // what follows is not tried
+  EXPECT_EQ(mock_.receives, 0);
+  EXPECT_EQ(mock_.groups, 1);
+  EXPECT_EQ(mock_.open_groups, 0);
+  EXPECT_EQ(mock_.aborts, 1);
+  EXPECT_FALSE(failure(ExitCode::communication, [&] { group->issue_together("send", messages(api_)); }).empty());
+}
+
+TEST_F(NcclGroupTest, AGroupThatDoesNotStartIsNotEnded) {
+  const auto group = make();
+  mock_.group_start = ncclSystemError;
+  EXPECT_FALSE(failure(ExitCode::communication, [&] { group->issue_together("send", messages(api_)); }).empty());
+  EXPECT_EQ(mock_.sends, 0);
+  EXPECT_EQ(mock_.groups, 0);
+  EXPECT_EQ(mock_.aborts, 1);
+}
+
+TEST_F(NcclGroupTest, AFailedEndOfAGroupAborts) {
+  const auto group = make();
+  mock_.group_end = ncclRemoteError;
+  EXPECT_NE(failure(ExitCode::communication, [&] { group->issue_together("all_to_all", messages(api_)); })
+                .find("rank 6 in all_to_all: NCCL reports"),
+            std::string::npos);
+  EXPECT_EQ(mock_.aborts, 1);
+}
+
+TEST_F(NcclGroupTest, AnAsynchronousErrorOfMessagesAborts) {
+  const auto group = make();
+  mock_.async = ncclRemoteError;
+  EXPECT_NE(failure(ExitCode::communication, [&] { group->issue_together("receive", messages(api_)); })
+                .find("rank 6 in receive: NCCL reports"),
+            std::string::npos);
+  EXPECT_EQ(mock_.aborts, 1);
+}
+
+TEST_F(NcclGroupTest, MessagesGiveUpInTime) {
+  const auto group = make(milliseconds(100));
+  mock_.busy_polls = -1;
+  const std::string message = failure(ExitCode::communication, [&] { group->issue_together("receive", messages(api_)); });
+  EXPECT_NE(message.find("rank 6 waited 0.1 s in receive"), std::string::npos) << message;
+  EXPECT_EQ(mock_.aborts, 1);
 }
 
 TEST_F(NcclGroupTest, SplitsPollParentAndPart) {
