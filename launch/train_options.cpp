@@ -51,6 +51,8 @@ void add_run_options(OptionTable& table, train::TrainOptions& o) {
 
 void add_parallel_options(OptionTable& table, train::TrainOptions& o) {
   table.group("Ranks");
+  table.add("parallel.zero", &o.parallel.zero,
+            "0: every rank keeps all optimiser states; 1: each keeps its share (ZeRO-1), less memory for as much traffic");
   table.add("parallel.tensor", &o.parallel.tensor, "ranks that hold one text encoder together (tensor parallelism)");
   table.add("parallel.across_nodes", &o.parallel.across_nodes, "let those be on several nodes");
   table.add("parallel.bucket_mib", &o.parallel.bucket_mib,
@@ -144,6 +146,10 @@ void check(const train::TrainOptions& o) {
   one_of("device", o.device, {"auto", "cpu", "cuda"});
   one_of("parallel.reduce_dtype", o.parallel.reduce_dtype, {"auto", "f32", "f64", "bf16", "f16"});
   between("parallel.tensor", o.parallel.tensor, std::int64_t{1}, std::int64_t{65536});
+  if (o.parallel.zero < 0 || o.parallel.zero > 1) {
+    usage_error("parallel.zero = {} is not known: 0 (every rank keeps all optimiser states) or 1 (each its share); "
+                "shares of gradients and parameters (2, 3) are not there yet", o.parallel.zero);
+  }
   between("parallel.bucket_mib", o.parallel.bucket_mib, 0.001, 65536);
   one_of("fusion.views", o.fusion.views, {"both", "text", "labs"});
   between("batch", o.batch, std::int64_t{1}, std::int64_t{1048576});

@@ -52,6 +52,32 @@ bool tile(std::vector<Box> boxes, const Shape& shape) {
   return true;
 }
 
+std::vector<Box> boxes_of_range(const Shape& shape, std::int64_t begin, std::int64_t end) {
+  const std::size_t dims = shape.size();
+  if (volume(shape) == 0) return {{Shape(dims, 0), shape}};
+  Shape stride(dims, 1);
+  for (std::size_t d = dims; d-- > 1;) stride[d - 1] = stride[d] * shape[d];
+  std::vector<Box> boxes;
+  while (begin < end) {
+    Box box{Shape(dims), Shape(dims, 1)};
+    for (std::size_t d = 0; d < dims; ++d) box.offset[d] = begin / stride[d] % shape[d];
+    // As many whole rows of the outermost dimension as there are from here on: one at least in the innermost.
+    std::size_t d = 0;
+    while (d < dims && (begin % stride[d] != 0 || end - begin < stride[d])) ++d;
+    std::int64_t length = 1;  // of a scalar
+    if (d < dims) {
+      const std::int64_t rows = std::min((end - begin) / stride[d], shape[d] - box.offset[d]);
+      length = rows * stride[d];
+      box.extent[d] = rows;
+      std::copy(shape.begin() + static_cast<std::ptrdiff_t>(d) + 1, shape.end(),
+                box.extent.begin() + static_cast<std::ptrdiff_t>(d) + 1);
+    }
+    boxes.push_back(std::move(box));
+    begin += length;
+  }
+  return boxes;
+}
+
 void for_each_run(const Box& from, const Box& to,
                   const std::function<void(std::int64_t, std::int64_t, std::int64_t)>& run) {
   const std::size_t dims = from.offset.size();

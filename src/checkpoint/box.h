@@ -25,6 +25,10 @@ bool inside(const Box& box, const Shape& shape);
 /// Whether the boxes, all inside `shape`, cover each of its elements exactly once. Empty boxes do not count.
 bool tile(std::vector<Box> boxes, const Shape& shape);
 
+/// The fewest boxes that make up the elements [begin, end) of a tensor in row-major order, in that order: at most two
+/// for each dimension but the first, and one. Of a tensor without elements, the whole.
+std::vector<Box> boxes_of_range(const Shape& shape, std::int64_t begin, std::int64_t end);
+
 /// Calls run(source, target, n) for each contiguous run of n elements of what the boxes share: `source` and `target`
 /// are positions inside the row-major blocks of `from` and `to`. Ascending in both.
 void for_each_run(const Box& from, const Box& to,

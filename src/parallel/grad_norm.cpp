@@ -16,18 +16,24 @@ constexpr std::int64_t piece = 1 << 20;
 
 }  // namespace
 
-double gradient_norm(const std::vector<at::Tensor>& parameters) {
+double sum_of_squares(const std::vector<at::Tensor>& tensors) {
   at::NoGradGuard no_grad;
   at::Tensor squares;  // on the device: one transfer in the end
-  for (const at::Tensor& parameter : parameters) {
-    if (!parameter.grad().defined()) continue;
-    const at::Tensor flat = parameter.grad().reshape({-1});
+  for (const at::Tensor& tensor : tensors) {
+    if (!tensor.defined()) continue;
+    const at::Tensor flat = tensor.reshape({-1});
     if (!squares.defined()) squares = at::zeros({}, flat.options().dtype(at::kDouble));
     for (std::int64_t begin = 0; begin < flat.numel(); begin += piece) {
       squares += flat.narrow(0, begin, std::min(piece, flat.numel() - begin)).to(at::kDouble).square().sum();
     }
   }
-  return squares.defined() ? std::sqrt(squares.item<double>()) : 0.0;
+  return squares.defined() ? squares.item<double>() : 0.0;
+}
+
+double gradient_norm(const std::vector<at::Tensor>& parameters) {
+  std::vector<at::Tensor> gradients;
+  for (const at::Tensor& parameter : parameters) gradients.push_back(parameter.grad());
+  return std::sqrt(sum_of_squares(gradients));
 }
 
 double clip_gradients(const std::vector<at::Tensor>& parameters, double max_norm) {

@@ -7,6 +7,9 @@
 
 namespace medfuse::parallel {
 
+/// Sum of the squares of all elements, in float64. Undefined tensors count as zero.
+double sum_of_squares(const std::vector<at::Tensor>& tensors);
+
 /// L2 norm of all gradients together, summed in float64. The gradients are already reduced over the ranks, so each is
 /// counted once and no rank needs another. A parameter without a gradient counts as zero.
 double gradient_norm(const std::vector<at::Tensor>& parameters);

@@ -12,10 +12,35 @@ namespace medfuse::parallel {
 
 namespace {
 
-/// One rank alone: its gradients are the sums.
-class LoneReducer : public GradientReducer {
+/// Every rank updates every parameter.
+class WholeReducer : public GradientReducer {
  public:
-  explicit LoneReducer(std::vector<at::Tensor> parameters) : parameters_(std::move(parameters)) {}
+  explicit WholeReducer(std::vector<at::Tensor> parameters) : parameters_(std::move(parameters)) {}
+
+  std::vector<ElementRange> owned() const override {
+    std::vector<ElementRange> all;
+    for (const at::Tensor& parameter : parameters_) all.push_back({0, parameter.numel()});
+    return all;
+  }
+  std::vector<at::Tensor> gradients() const override {
+    std::vector<at::Tensor> all;
+    for (const at::Tensor& parameter : parameters_) all.push_back(parameter.grad());
+    return all;
+  }
+  double sum_over_owners(double value) override { return value; }
+  void share_parameters() override {}
+  void drop_gradients() override {
+    for (const at::Tensor& parameter : parameters_) parameter.mutable_grad().reset();
+  }
+
+ protected:
+  std::vector<at::Tensor> parameters_;
+};
+
+/// One rank alone: its gradients are the sums.
+class LoneReducer : public WholeReducer {
+ public:
+  using WholeReducer::WholeReducer;
 
   void prepare() override {}
 
@@ -26,15 +51,14 @@ class LoneReducer : public GradientReducer {
       if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
     }
   }
-
- private:
-  std::vector<at::Tensor> parameters_;
 };
 
-class BucketedReducer : public GradientReducer {
+class BucketedReducer : public WholeReducer {
  public:
-  BucketedReducer(std::vector<FlatBucket> buckets, cluster::Communicator& communicator)
-      : communicator_(communicator),
+  BucketedReducer(std::vector<at::Tensor> parameters, std::vector<FlatBucket> buckets,
+                  cluster::Communicator& communicator)
+      : WholeReducer(std::move(parameters)),
+        communicator_(communicator),
         buckets_(std::move(buckets)),
         queue_(buckets_, [this](std::size_t bucket) { launch(bucket); }) {}
 
@@ -76,7 +100,7 @@ std::unique_ptr<GradientReducer> make_bucketed_reducer(std::vector<at::Tensor> p
                                                        const ReducerOptions& options) {
   auto buckets = flat_buckets(parameters, options.bucket_mib, options.dtype);
   if (communicator.size() == 1) return std::make_unique<LoneReducer>(std::move(parameters));
-  return std::make_unique<BucketedReducer>(std::move(buckets), communicator);
+  return std::make_unique<BucketedReducer>(std::move(parameters), std::move(buckets), communicator);
 }
 
 }  // namespace medfuse::parallel

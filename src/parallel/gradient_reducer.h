@@ -1,4 +1,5 @@
-// Sums the ranks' gradients, so that each rank steps with the gradient of the global loss.
+// Sums the ranks' gradients, so that each rank steps with the gradient of the global loss. A rank updates all
+// parameters, or (sharded_reducer.h) its share of their elements.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "cluster/communicator.h"
+#include "src/parallel/element_range.h"
 
 namespace medfuse::parallel {
 
@@ -21,10 +23,23 @@ class GradientReducer {
   /// the only one to touch the gradients, and nothing else may use the communicator: ranks without a sample would meet
   /// in another order. Without prepare() nothing is sent before finish().
   virtual void prepare() = 0;
-  /// After that backward pass. Collective. On return every parameter has a gradient: the sum over the ranks, zero where
-  /// no rank had one. It may share memory with other parameters' gradients. Throws Error(communication) if a peer is
-  /// gone.
+  /// After that backward pass. Collective. On return gradients() are the sums over the ranks, zero where no rank had a
+  /// gradient. Throws Error(communication) if a peer is gone.
   virtual void finish() = 0;
+
+  /// What this rank updates of each parameter of the list.
+  virtual std::vector<ElementRange> owned() const = 0;
+  /// Between finish() and drop_gradients(): of each parameter the gradient of the owned elements, in its own shape
+  /// where that is all of them, else flat. They may share memory.
+  virtual std::vector<at::Tensor> gradients() const = 0;
+  /// Adds up what each owner has: sums over owned elements become sums over all, the same bits on every rank.
+  /// Collective if ranks own different ones.
+  virtual double sum_over_owners(double value) = 0;
+  /// Once the owned elements of the parameters are updated: now every rank has all. Collective if ranks own different
+  /// ones.
+  virtual void share_parameters() = 0;
+  /// The step is done with its gradients.
+  virtual void drop_gradients() = 0;
 };
 
 struct ReducerOptions {
@@ -38,6 +53,7 @@ struct ReducerOptions {
 /// order of the forward pass; gradients are dense and of the parameter's type. `communicator` must outlive the reducer,
 /// the parameters may; they carry its hooks while it lives, so a parameter belongs to one reducer at a time.
 /// Throws std::logic_error for an empty list, a bucket size that is not positive, or a parameter of another reducer.
+/// This rank updates everything: gradients() are the parameters' own (Tensor::grad()).
 std::unique_ptr<GradientReducer> make_bucketed_reducer(std::vector<at::Tensor> parameters,
                                                        cluster::Communicator& communicator,
                                                        const ReducerOptions& options = {});

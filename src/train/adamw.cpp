@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "src/checkpoint/box.h"
 #include "src/train/adamw_kernel.h"
 
 namespace medfuse::train {
@@ -65,7 +66,9 @@ void adamw_tensors(const at::Tensor& value, const at::Tensor& moment1, const at:
       .addcdiv_(moment1, (moment2.sqrt() / factors.root_correction).add_(factors.epsilon), -factors.rate);
 }
 
-AdamW::AdamW(std::vector<ParameterGroup> groups, AdamWOptions options) : options_(options) {
+AdamW::AdamW(std::vector<ParameterGroup> groups, AdamWOptions options,
+             const std::vector<parallel::ElementRange>& owned)
+    : options_(options) {
   std::set<std::string> names;
   for (const ParameterGroup& group : groups) {
     for (const NamedTensor& parameter : group.parameters) {
@@ -73,13 +76,17 @@ AdamW::AdamW(std::vector<ParameterGroup> groups, AdamWOptions options) : options
       Entry entry;
       entry.name = parameter.name;
       entry.parameter = parameter.tensor;
-      const at::Tensor value = parameter.tensor.detach();
-      entry.master = value.to(master_type(value.scalar_type()));  // shares the storage where the types agree
+      entry.owned = owned.empty() ? parallel::ElementRange{0, parameter.tensor.numel()} : owned.at(entries_.size());
+      entry.value = parameter.tensor.detach();
+      if (entry.owned.size() != entry.value.numel()) {
+        entry.value = entry.value.view({-1}).narrow(0, entry.owned.begin, entry.owned.size());
+      }
+      entry.master = entry.value.to(master_type(entry.value.scalar_type()));  // shares storage where the types agree
       entry.moment1 = at::zeros_like(entry.master);
       entry.moment2 = at::zeros_like(entry.master);
       entry.part = parameter.part;
       entry.rate_factor = group.rate_factor;
-      entry.weight_decay = value.dim() >= 2 ? group.weight_decay : 0;
+      entry.weight_decay = parameter.tensor.dim() >= 2 ? group.weight_decay : 0;
       entries_.push_back(std::move(entry));
     }
   }
@@ -87,31 +94,40 @@ AdamW::AdamW(std::vector<ParameterGroup> groups, AdamWOptions options) : options
 }
 
 void AdamW::step(double learning_rate, double gradient_scale) {
+  std::vector<at::Tensor> gradients;
+  for (const Entry& entry : entries_) gradients.push_back(entry.parameter.grad());
+  step(learning_rate, gradient_scale, gradients);
+}
+
+void AdamW::step(double learning_rate, double gradient_scale, const std::vector<at::Tensor>& gradients) {
+  if (gradients.size() != entries_.size()) throw std::logic_error("AdamW: not one gradient for each parameter");
   const at::NoGradGuard no_grad;
   auto* const steps = steps_.data_ptr<std::int64_t>();
   for (std::size_t i = 0; i < entries_.size(); ++i) {
-    const Entry& entry = entries_[i];
-    const at::Tensor& gradient = entry.parameter.grad();
-    if (!gradient.defined()) continue;
-    if (gradient.layout() != at::kStrided) throw std::logic_error("AdamW: " + entry.name + " has a sparse gradient");
-    const auto t = static_cast<double>(++steps[i]);
-    const double rate = learning_rate * entry.rate_factor;
-    AdamWFactors factors;
-    factors.rate = rate / (1 - std::pow(options_.beta1, t));
-    factors.decay = rate * entry.weight_decay;
-    factors.root_correction = std::sqrt(1 - std::pow(options_.beta2, t));
-    factors.beta1 = options_.beta1;
-    factors.beta2 = options_.beta2;
-    factors.epsilon = options_.epsilon;
-    factors.gradient_scale = gradient_scale;
-    if (entry.master.is_cpu()) {
-      const at::Tensor same_type = gradient.to(entry.master.scalar_type()).contiguous();
-      adamw_fused(entry.master, entry.moment1, entry.moment2, same_type, factors);
-    } else {
-      adamw_tensors(entry.master, entry.moment1, entry.moment2, gradient, factors);
-    }
-    if (entry.master.scalar_type() != entry.parameter.scalar_type()) entry.parameter.detach().copy_(entry.master);
+    if (gradients[i].defined()) update(entries_[i], gradients[i], ++steps[i], learning_rate, gradient_scale);
   }
+}
+
+void AdamW::update(const Entry& entry, const at::Tensor& gradient, std::int64_t step, double learning_rate,
+                   double gradient_scale) const {
+  if (gradient.layout() != at::kStrided) throw std::logic_error("AdamW: " + entry.name + " has a sparse gradient");
+  const auto t = static_cast<double>(step);
+  const double rate = learning_rate * entry.rate_factor;
+  AdamWFactors factors;
+  factors.rate = rate / (1 - std::pow(options_.beta1, t));
+  factors.decay = rate * entry.weight_decay;
+  factors.root_correction = std::sqrt(1 - std::pow(options_.beta2, t));
+  factors.beta1 = options_.beta1;
+  factors.beta2 = options_.beta2;
+  factors.epsilon = options_.epsilon;
+  factors.gradient_scale = gradient_scale;
+  if (entry.master.is_cpu()) {
+    const at::Tensor same_type = gradient.to(entry.master.scalar_type()).contiguous();
+    adamw_fused(entry.master, entry.moment1, entry.moment2, same_type, factors);
+  } else {
+    adamw_tensors(entry.master, entry.moment1, entry.moment2, gradient, factors);
+  }
+  if (entry.master.scalar_type() != entry.value.scalar_type()) entry.value.copy_(entry.master);
 }
 
 void AdamW::zero_grad() {
@@ -124,15 +140,27 @@ std::vector<NamedTensor> AdamW::parameters() const {
   return list;
 }
 
-std::vector<NamedTensor> AdamW::state() const {
-  std::vector<NamedTensor> list;
+std::vector<checkpoint::ShardedTensor> AdamW::state() const {
+  std::vector<checkpoint::ShardedTensor> list;
+  const auto add = [&](const Entry& entry, const std::string& what, const at::Tensor& tensor) {
+    const auto shape = entry.parameter.sizes().vec();
+    std::int64_t begin = 0;
+    for (const auto& box : checkpoint::boxes_of_range(shape, entry.owned.begin, entry.owned.end)) {
+      // Of the whole tensor, of which the parameter may be a block itself.
+      auto block = block_of(entry.name + what, {entry.name, entry.parameter, entry.part});
+      for (std::size_t d = 0; d < shape.size(); ++d) block.offset[d] += box.offset[d];
+      const std::int64_t length = checkpoint::volume(box.extent).value();
+      block.local = tensor.view({-1}).narrow(0, begin, length).view(box.extent);
+      begin += length;
+      list.push_back(std::move(block));
+    }
+  };
   for (const Entry& entry : entries_) {
-    list.push_back({entry.name + ".moment1", entry.moment1, entry.part});
-    list.push_back({entry.name + ".moment2", entry.moment2, entry.part});
-    if (entry.master.scalar_type() != entry.parameter.scalar_type())
-      list.push_back({entry.name + ".master", entry.master, entry.part});
+    add(entry, ".moment1", entry.moment1);
+    add(entry, ".moment2", entry.moment2);
+    if (entry.master.scalar_type() != entry.value.scalar_type()) add(entry, ".master", entry.master);
   }
-  list.push_back({"steps", steps_});
+  list.push_back(checkpoint::replicated("steps", steps_));
   return list;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "src/parallel/element_range.h"
 #include "src/train/adamw_factors.h"
 #include "src/train/named_tensor.h"
 
@@ -23,13 +24,19 @@ struct ParameterGroup {
 
 class AdamW {
  public:
+  /// `owned`: what this object updates, and keeps state for, of each parameter in group order; empty: everything. A
+  /// part of a parameter is updated just as it would be in the whole, to the bit.
   /// Throws std::logic_error for a parameter that is not a contiguous floating-point leaf, or a name used twice.
-  explicit AdamW(std::vector<ParameterGroup> groups, AdamWOptions options = {});
+  explicit AdamW(std::vector<ParameterGroup> groups, AdamWOptions options = {},
+                 const std::vector<parallel::ElementRange>& owned = {});
 
   /// One update with gradient * gradient_scale, so that clipping (scale = min(1, clip / norm)) need not rewrite the
   /// gradients. A parameter without a gradient keeps its value, its moments and its own step count, as in PyTorch.
   /// Bit-for-bit independent of the number of threads.
   void step(double learning_rate, double gradient_scale = 1.0);
+  /// The same with given gradients, in group order: of each parameter that of its owned elements, in the parameter's
+  /// shape where those are all, else flat.
+  void step(double learning_rate, double gradient_scale, const std::vector<at::Tensor>& gradients);
 
   /// Drops all gradients.
   void zero_grad();
@@ -39,20 +46,25 @@ class AdamW {
 
   /// Everything that a checkpoint must hold beside the parameters: NAME.moment1, NAME.moment2 (master type, the
   /// parameter's shape), NAME.master for bf16 and f16 parameters only, and "steps", int64 [parameters], how often each
-  /// was updated. The tensors are the live ones: write into them (copy_, without gradients) to restore.
-  std::vector<NamedTensor> state() const;
+  /// was updated. Where a part of a parameter is owned, blocks of these tensors. They are the live ones: write into them
+  /// (copy_, without gradients) to restore.
+  std::vector<checkpoint::ShardedTensor> state() const;
 
  private:
   struct Entry {
     std::string name;
     at::Tensor parameter;
-    at::Tensor master;  // the parameter itself unless that is bf16 or f16
+    parallel::ElementRange owned;
+    at::Tensor value;   // of the parameter: what is owned, flat unless that is all
+    at::Tensor master;  // the value itself unless that is bf16 or f16
     at::Tensor moment1;
     at::Tensor moment2;
     std::optional<model::ParameterPart> part;
     double rate_factor = 1;
     double weight_decay = 0;
   };
+  void update(const Entry& entry, const at::Tensor& gradient, std::int64_t step, double learning_rate,
+              double gradient_scale) const;
 
   AdamWOptions options_;
   std::vector<Entry> entries_;

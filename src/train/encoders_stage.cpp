@@ -31,7 +31,7 @@ double EncodersStage::epoch_of(std::int64_t step) const {
   return static_cast<double>(step * options_.batch) / static_cast<double>(text_feed_.samples());
 }
 
-std::vector<NamedTensor> EncodersStage::state() const {
+std::vector<checkpoint::ShardedTensor> EncodersStage::state() const {
   auto all = text_updater_.state();
   for (auto& tensor : lab_updater_.state()) all.push_back(std::move(tensor));
   return all;

@@ -60,7 +60,7 @@ double FusionStage::epoch_of(std::int64_t step) const {
   return static_cast<double>(step * options_.batch) / static_cast<double>(feed_.samples());
 }
 
-std::vector<NamedTensor> FusionStage::state() const {
+std::vector<checkpoint::ShardedTensor> FusionStage::state() const {
   auto all = updater_.state();
   if (estimator_updater_) {
     for (auto& tensor : estimator_updater_->state()) all.push_back(std::move(tensor));

@@ -31,7 +31,7 @@ class FusionStage : public Stage {
   std::int64_t steps() const override { return steps_; }
   double epoch_of(std::int64_t step) const override;
   StepReport step(std::int64_t step) override;
-  std::vector<NamedTensor> state() const override;
+  std::vector<checkpoint::ShardedTensor> state() const override;
 
   static std::int64_t count_steps(const TrainOptions& options, const data::PackedReader& reader);
 

@@ -20,10 +20,10 @@ namespace {
 
 /// Settings that change speed, place or logging but not what is learned. `stages` may grow once the first are done.
 const std::set<std::string>& free_keys() {
-  static const std::set<std::string> keys = {"data.path",   "text.model",       "text.cache_mib",  "micro_batch", "device",
-                                             "timeout",     "checkpoint.every", "checkpoint.keep", "stop.after",
-                                             "recompute",   "parallel.bucket_mib", "parallel.tensor", "parallel.across_nodes",
-                                             "stages"};
+  static const std::set<std::string> keys = {
+      "data.path", "text.model", "text.cache_mib", "micro_batch", "recompute", "device", "timeout", "checkpoint.every",
+      "checkpoint.keep", "stop.after", "stages", "parallel.tensor", "parallel.across_nodes", "parallel.zero",
+      "parallel.bucket_mib"};
   return keys;
 }
 

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "src/train/adamw.h"
+#include "src/checkpoint/tensors.h"
 
 namespace medfuse::train {
 
@@ -30,8 +30,8 @@ class Stage {
   virtual double epoch_of(std::int64_t step) const = 0;
   /// Forward, backward, reduction and update of one global step. Collective.
   virtual StepReport step(std::int64_t step) = 0;
-  /// Optimiser state: live tensors, to be saved and written into on resume.
-  virtual std::vector<NamedTensor> state() const = 0;
+  /// Optimiser state: live tensors, this rank's blocks of them, to be saved and written into on resume.
+  virtual std::vector<checkpoint::ShardedTensor> state() const = 0;
 };
 
 }  // namespace medfuse::train

@@ -18,6 +18,12 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
+/// A stage's tensor under its name in checkpoints.
+checkpoint::ShardedTensor saved(checkpoint::ShardedTensor tensor) {
+  tensor.name = "optimizer." + tensor.name;
+  return tensor;
+}
+
 }  // namespace
 
 Trainer::Trainer(TrainerOptions options, std::vector<StagePlan> stages, std::vector<NamedTensor> parameters, Ranks ranks,
@@ -69,7 +75,7 @@ Trainer::Position Trainer::resume() {
     if (position.step > 0) {
       stage_ = plans_[position.stage].make();
       stage_index_ = position.stage;
-      for (const auto& tensor : stage_->state()) reader.read_into(block_of("optimizer." + tensor.name, tensor));
+      for (const auto& tensor : stage_->state()) reader.read_into(saved(tensor));
     }
   };
   const auto warn = [&](const std::string& line) { observer_.message("warning: " + line); };
@@ -82,7 +88,7 @@ void Trainer::save(const Position& position) {
   std::vector<checkpoint::ShardedTensor> tensors;
   for (const auto& parameter : parameters_) tensors.push_back(block_of(parameter.name, parameter));
   if (position.step > 0) {
-    for (const auto& tensor : stage_->state()) tensors.push_back(block_of("optimizer." + tensor.name, tensor));
+    for (auto& tensor : stage_->state()) tensors.push_back(saved(std::move(tensor)));
   }
   nlohmann::json finished = nlohmann::json::array();
   for (std::size_t i = 0; i < position.stage; ++i) finished.push_back(plans_[i].name);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/checkpoint/reader.h"
+#include "src/train/named_tensor.h"
 #include "src/train/ranks.h"
 #include "src/train/stage.h"
 

@@ -6,16 +6,11 @@
 
 #include "base/error.h"
 #include "src/parallel/grad_norm.h"
+#include "src/parallel/sharded_reducer.h"
 
 namespace medfuse::train {
 
 namespace {
-
-std::vector<at::Tensor> tensors_of(const AdamW& optimizer) {
-  std::vector<at::Tensor> tensors;
-  for (const auto& parameter : optimizer.parameters()) tensors.push_back(parameter.tensor);
-  return tensors;
-}
 
 std::optional<at::ScalarType> wire_type(const std::string& word) {
   if (word == "auto") return std::nullopt;
@@ -26,50 +21,66 @@ std::optional<at::ScalarType> wire_type(const std::string& word) {
   usage_error("parallel.reduce_dtype = '{}' is not known: auto, f32, f64, bf16, f16", word);
 }
 
+std::unique_ptr<parallel::GradientReducer> make_reducer(const std::vector<ParameterGroup>& groups,
+                                                        const ParallelOptions& parallel,
+                                                        cluster::Communicator& communicator) {
+  std::vector<at::Tensor> tensors;
+  for (const ParameterGroup& group : groups) {
+    for (const NamedTensor& parameter : group.parameters) tensors.push_back(parameter.tensor);
+  }
+  const parallel::ReducerOptions options{.bucket_mib = parallel.bucket_mib, .dtype = wire_type(parallel.reduce_dtype)};
+  return parallel.zero == 0 ? parallel::make_bucketed_reducer(std::move(tensors), communicator, options)
+                            : parallel::make_sharded_reducer(std::move(tensors), communicator, options);
+}
+
 }  // namespace
 
 Updater::Updater(std::string name, std::vector<ParameterGroup> groups, const AdamWOptions& adam,
                  const ScheduleOptions& schedule, double clip, const ParallelOptions& parallel,
                  Ranks ranks)
     : name_(std::move(name)),
-      optimizer_(std::move(groups), adam),
+      reducer_(make_reducer(groups, parallel, ranks.device)),
+      optimizer_(std::move(groups), adam, reducer_->owned()),
       schedule_(schedule),
       clip_(clip),
-      reducer_(parallel::make_bucketed_reducer(
-          tensors_of(optimizer_), ranks.device,
-          {.bucket_mib = parallel.bucket_mib, .dtype = wire_type(parallel.reduce_dtype)})),
       ranks_(ranks) {}
 
-double Updater::norm() const {
+double Updater::norm(const std::vector<at::Tensor>& gradients) const {
   std::vector<at::Tensor> whole;
   std::map<int, std::vector<at::Tensor>> split;  // by the number of equal copies
-  for (const auto& parameter : optimizer_.parameters()) {
-    if (parameter.part) split[parameter.part->copies].push_back(parameter.tensor);
-    else whole.push_back(parameter.tensor);
+  const auto parameters = optimizer_.parameters();
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (parameters[i].part) split[parameters[i].part->copies].push_back(gradients[i]);
+    else whole.push_back(gradients[i]);
   }
-  const double of_whole = parallel::gradient_norm(whole);
-  if (split.empty()) return of_whole;
-  double squares = 0;
-  for (const auto& [copies, tensors] : split) squares += std::pow(parallel::gradient_norm(tensors), 2) / copies;
-  return std::sqrt(of_whole * of_whole + sum_over_ranks(*ranks_.tensor_host, {squares})[0]);
+  const auto squares = [this](const std::vector<at::Tensor>& tensors) {
+    return reducer_->sum_over_owners(parallel::sum_of_squares(tensors));
+  };
+  double sum = squares(whole);
+  double parts = 0;
+  for (const auto& [copies, tensors] : split) parts += squares(tensors) / copies;
+  if (!split.empty()) sum += sum_over_ranks(*ranks_.tensor_host, {parts})[0];
+  return std::sqrt(sum);
 }
 
 double Updater::update(std::int64_t step) {
   reducer_->finish();
-  const double norm = this->norm();
+  const auto gradients = reducer_->gradients();
+  const double norm = this->norm(gradients);
   if (std::isfinite(norm)) {
     const double scale = clip_ > 0 ? std::min(1.0, clip_ / std::max(norm, 1e-300)) : 1.0;
-    optimizer_.step(learning_rate(step), scale);
+    optimizer_.step(learning_rate(step), scale, gradients);
+    reducer_->share_parameters();
   }
-  optimizer_.zero_grad();
+  reducer_->drop_gradients();
   return norm;
 }
 
 double Updater::learning_rate(std::int64_t step) const { return train::learning_rate(schedule_, step); }
 
-std::vector<NamedTensor> Updater::state() const {
-  std::vector<NamedTensor> all;
-  for (const auto& tensor : optimizer_.state()) all.push_back({name_ + "/" + tensor.name, tensor.tensor, tensor.part});
+std::vector<checkpoint::ShardedTensor> Updater::state() const {
+  auto all = optimizer_.state();
+  for (auto& tensor : all) tensor.name = name_ + "/" + tensor.name;
   return all;
 }
 

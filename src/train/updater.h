@@ -1,4 +1,5 @@
 // From local gradients to the next parameters: sum over ranks, clip by the global norm, AdamW at the schedule's rate.
+// Each rank updates all parameters, or (parallel.zero) its share of their elements.
 #pragma once
 
 #include <cstdint>
@@ -30,18 +31,18 @@ class Updater {
 
   double learning_rate(std::int64_t step) const;
   std::vector<NamedTensor> parameters() const { return optimizer_.parameters(); }
-  /// Optimiser state, named "NAME/...".
-  std::vector<NamedTensor> state() const;
+  /// Optimiser state, named "NAME/...": this rank's blocks of it.
+  std::vector<checkpoint::ShardedTensor> state() const;
 
  private:
   /// Global norm of the reduced gradients: what is split over the tensor dimension counts once for each part.
-  double norm() const;
+  double norm(const std::vector<at::Tensor>& gradients) const;
 
   std::string name_;
+  std::unique_ptr<parallel::GradientReducer> reducer_;
   AdamW optimizer_;
   ScheduleOptions schedule_;
   double clip_;
-  std::unique_ptr<parallel::GradientReducer> reducer_;
   Ranks ranks_;
 };
 

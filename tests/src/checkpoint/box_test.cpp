@@ -35,6 +35,36 @@ TEST(Box, TilesOrNot) {
   EXPECT_FALSE(tile({{{0, 0}, {2, 5}}, {{2, 0}, {2, 5}}, {{0, 0}, {1, 1}}}, {4, 5}));  // too much
 }
 
+TEST(Box, ARangeIsAFewBoxes) {
+  for (const Shape& shape :
+       {Shape{}, Shape{7}, Shape{4, 5}, Shape{1, 6}, Shape{5, 1}, Shape{3, 4, 5}, Shape{2, 1, 3, 2}}) {
+    const std::int64_t n = volume(shape).value();
+    const at::Tensor whole = at::arange(n).view(shape);
+    for (std::int64_t begin = 0; begin <= n; ++begin) {
+      for (std::int64_t end = begin; end <= n; ++end) {
+        const std::vector<Box> boxes = boxes_of_range(shape, begin, end);
+        EXPECT_LE(boxes.size(), shape.empty() ? 1 : 2 * shape.size() - 1);
+        std::int64_t next = begin;
+        for (const Box& box : boxes) {
+          ASSERT_TRUE(inside(box, shape));
+          at::Tensor part = whole;
+          for (std::size_t d = 0; d < shape.size(); ++d) {
+            part = part.narrow(static_cast<std::int64_t>(d), box.offset[d], box.extent[d]);
+          }
+          EXPECT_GT(part.numel(), 0);
+          EXPECT_TRUE(at::equal(part.flatten(), at::arange(next, next + part.numel())));
+          next += part.numel();
+        }
+        EXPECT_EQ(next, end);
+      }
+    }
+  }
+  EXPECT_EQ(boxes_of_range({4, 5}, 0, 20).size(), 1u);
+  EXPECT_EQ(boxes_of_range({4, 5}, 5, 15).size(), 1u);
+  ASSERT_EQ(boxes_of_range({3, 0}, 0, 0).size(), 1u);
+  EXPECT_EQ(boxes_of_range({3, 0}, 0, 0)[0].extent, (Shape{3, 0}));
+}
+
 TEST(Box, RunsCopyJustTheSharedPart) {
   const at::Tensor whole = at::arange(4 * 5 * 6).reshape({4, 5, 6});
   const auto slice = [](const at::Tensor& t, const Box& b) {

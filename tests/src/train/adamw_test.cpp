@@ -105,7 +105,7 @@ TEST(AdamW, KeepsFloat32MastersOfNarrowParameters) {
   }
   EXPECT_TRUE(at::equal(narrow.detach(), wide.detach().to(at::kBFloat16)));
   std::map<std::string, at::Tensor> state;
-  for (const auto& [name, tensor] : a.state()) state[name] = tensor;
+  for (const auto& tensor : a.state()) state[tensor.name] = tensor.local;
   ASSERT_TRUE(state.count("p.master"));
   EXPECT_TRUE(at::equal(state["p.master"], wide.detach()));
   EXPECT_EQ(state["p.moment1"].scalar_type(), at::kFloat);
@@ -129,7 +129,7 @@ TEST(AdamW, SkipsParametersWithoutGradient) {
   give_gradient(a, 1);
   optimiser.step(0.1);
   EXPECT_TRUE(at::equal(b.detach(), before));
-  EXPECT_TRUE(at::equal(optimiser.state().back().tensor, at::tensor({1, 0}, at::kLong)));
+  EXPECT_TRUE(at::equal(optimiser.state().back().local, at::tensor({1, 0}, at::kLong)));
   optimiser.zero_grad();
   EXPECT_FALSE(a.grad().defined());
 }
@@ -150,10 +150,81 @@ TEST(AdamW, ContinuesBitForBitFromItsState) {
   const auto from = first.state(), to = second.state();
   for (std::size_t i = 0; i < from.size(); ++i) {
     ASSERT_EQ(from[i].name, to[i].name);
-    to[i].tensor.copy_(from[i].tensor);
+    to[i].local.copy_(from[i].local);
   }
   train(second, resumed, 4, 10);
   EXPECT_TRUE(at::equal(resumed.detach(), whole.detach()));
+}
+
+/// Parameters of all kinds in two groups, the same on every call.
+std::vector<ParameterGroup> some_groups() {
+  const auto named = [](const std::string& name, at::IntArrayRef shape, at::ScalarType type, std::uint64_t seed) {
+    return NamedTensor{name, parameter(shape, type, seed)};
+  };
+  return {{{named("matrix", {7, 5}, at::kFloat, 11), named("bias", {13}, at::kFloat, 12)}, 1.0, 0.3},
+          {{named("narrow", {4, 3, 5}, at::kBFloat16, 13), named("scalar", {}, at::kDouble, 14)}, 0.1, 0.05}};
+}
+
+TEST(AdamW, PartsAreUpdatedAsInTheWhole) {
+  const auto whole_groups = some_groups();
+  AdamW whole(whole_groups);
+  constexpr std::int64_t ranks = 3;
+  std::vector<std::vector<ParameterGroup>> groups;
+  std::vector<std::vector<parallel::ElementRange>> owned(ranks);
+  std::vector<AdamW> parts;
+  for (std::int64_t r = 0; r < ranks; ++r) {
+    groups.push_back(some_groups());
+    for (const NamedTensor& parameter : whole.parameters()) {
+      const std::int64_t n = parameter.tensor.numel();
+      owned[static_cast<std::size_t>(r)].push_back({n * r / ranks, n * (r + 1) / ranks});
+    }
+    parts.emplace_back(groups.back(), AdamWOptions{}, owned[static_cast<std::size_t>(r)]);
+  }
+  const auto parameters = whole.parameters();
+  for (int t = 0; t < 6; ++t) {
+    for (const NamedTensor& p : parameters) give_gradient(p.tensor, static_cast<std::uint64_t>(500 + t));
+    whole.step(1e-2, 0.7);
+    for (std::size_t r = 0; r < parts.size(); ++r) {
+      std::vector<at::Tensor> gradients;
+      for (std::size_t p = 0; p < parameters.size(); ++p) {
+        const auto range = owned[r][p];
+        gradients.push_back(parameters[p].tensor.grad().view({-1}).slice(0, range.begin, range.end));
+      }
+      parts[r].step(1e-2, 0.7, gradients);
+    }
+  }
+  std::int64_t bytes = 0;
+  for (std::size_t r = 0; r < parts.size(); ++r) {
+    const auto own = parts[r].parameters();
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      const auto range = owned[r][p];
+      const auto part = [&](const at::Tensor& t) { return t.detach().view({-1}).slice(0, range.begin, range.end); };
+      EXPECT_TRUE(at::equal(part(own[p].tensor), part(parameters[p].tensor))) << parameters[p].name << ", part " << r;
+    }
+    for (const auto& block : parts[r].state()) {
+      if (block.name != "steps") bytes += static_cast<std::int64_t>(block.local.nbytes());
+    }
+  }
+  // The blocks of all parts together are the whole's tensors.
+  std::int64_t whole_bytes = 0;
+  for (const auto& tensor : whole.state()) {
+    if (tensor.name == "steps") continue;
+    whole_bytes += static_cast<std::int64_t>(tensor.local.nbytes());
+    at::Tensor joined = at::zeros_like(tensor.local);
+    for (const AdamW& part : parts) {
+      for (const auto& block : part.state()) {
+        if (block.name != tensor.name) continue;
+        EXPECT_EQ(block.global_shape, tensor.global_shape);
+        at::Tensor place = joined;
+        for (std::int64_t d = 0; d < place.dim(); ++d) {
+          place = place.narrow(d, block.offset[static_cast<std::size_t>(d)], block.local.size(d));
+        }
+        place.copy_(block.local);
+      }
+    }
+    EXPECT_TRUE(at::equal(joined, tensor.local)) << tensor.name;
+  }
+  EXPECT_EQ(bytes, whole_bytes);
 }
 
 TEST(AdamW, RefusesWhatItCannotUpdate) {

@@ -1,0 +1,154 @@
+#include "src/parallel/sharded_reducer.h"
+
+#include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "src/parallel/flat_buckets.h"
+#include "src/parallel/gradient_queue.h"
+
+namespace medfuse::parallel {
+
+namespace {
+
+class ShardedReducer : public GradientReducer {
+ public:
+  ShardedReducer(const std::vector<at::Tensor>& parameters, std::vector<FlatBucket> buckets,
+                 cluster::Communicator& communicator)
+      : communicator_(communicator),
+        buckets_(std::move(buckets)),
+        owned_(parameters.size()),
+        gradients_(parameters.size()),
+        queue_(buckets_, [this](std::size_t bucket) { launch(bucket); }) {
+    for (const FlatBucket& bucket : buckets_) {
+      const std::int64_t begin = communicator_.rank() * block(bucket);
+      for (const FlatBucket::Part& part : bucket.parts) {
+        const std::int64_t n = part.parameter.numel();
+        owned_[part.number] = {std::clamp<std::int64_t>(begin - part.begin, 0, n),
+                               std::clamp<std::int64_t>(begin + block(bucket) - part.begin, 0, n)};
+      }
+    }
+  }
+
+  void prepare() override { queue_.prepare(); }
+
+  void finish() override {
+    queue_.finish();
+    // A local list: should one fail, the others go with the exception and are not waited for.
+    std::vector<Sum> sums = std::exchange(sums_, {});
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      sums[i].work->wait();
+      for (const FlatBucket::Part& part : buckets_[i].parts) {
+        const at::Tensor own = own_part(buckets_[i], part, sums[i].shard);
+        const bool whole = own.numel() == part.parameter.numel();
+        gradients_[part.number] = whole ? own.view(part.parameter.sizes()) : own;
+      }
+      sums[i] = {};
+    }
+  }
+
+  std::vector<ElementRange> owned() const override { return owned_; }
+  std::vector<at::Tensor> gradients() const override { return gradients_; }
+
+  double sum_over_owners(double value) override {
+    const auto options = at::TensorOptions(communicator_.device()).dtype(at::kDouble);
+    const at::Tensor all = at::empty({communicator_.size()}, options);
+    communicator_.all_gather(all, at::full({1}, value, options))->wait();
+    const at::Tensor host = all.cpu();  // added in rank order: the same bits on every rank, whatever adds on the wire
+    const double* const values = host.const_data_ptr<double>();
+    return std::accumulate(values, values + host.numel(), 0.0);
+  }
+
+  void share_parameters() override {
+    const at::NoGradGuard no_grad;
+    // One bucket travels while the one before it is unpacked; more would take memory for all parameters again.
+    std::optional<Gather> before;
+    for (const FlatBucket& bucket : buckets_) {
+      Gather next = gather(bucket);
+      if (before) unpack(*before);
+      before.emplace(std::move(next));
+    }
+    unpack(*before);
+  }
+
+  void drop_gradients() override {
+    for (at::Tensor& gradient : gradients_) gradient.reset();
+  }
+
+ private:
+  struct Sum {
+    at::Tensor shard;
+    std::unique_ptr<cluster::Work> work;
+  };
+  struct Gather {
+    const FlatBucket* bucket;
+    at::Tensor all;
+    std::unique_ptr<cluster::Work> work;
+  };
+
+  /// Elements of a bucket for each rank; the last rank's may reach over the end, which is filled with zeros.
+  std::int64_t block(const FlatBucket& bucket) const {
+    return std::max<std::int64_t>(1, (bucket.elements + communicator_.size() - 1) / communicator_.size());
+  }
+
+  /// What `shard`, this rank's block of the bucket, holds of a parameter: flat, maybe empty.
+  at::Tensor own_part(const FlatBucket& bucket, const FlatBucket::Part& part, const at::Tensor& shard) const {
+    const ElementRange range = owned_[part.number];
+    if (range.size() == 0) return shard.narrow(0, 0, 0);
+    return shard.narrow(0, part.begin + range.begin - communicator_.rank() * block(bucket), range.size());
+  }
+
+  void launch(std::size_t number) {
+    const FlatBucket& bucket = buckets_[number];
+    const at::Tensor flat = take_gradients(bucket, block(bucket) * communicator_.size());
+    at::Tensor shard = at::empty({block(bucket)}, bucket.wire);
+    auto work = communicator_.reduce_scatter(shard, flat, cluster::Reduction::sum);
+    sums_.push_back({std::move(shard), std::move(work)});
+  }
+
+  Gather gather(const FlatBucket& bucket) {
+    const auto options = bucket.wire.dtype(bucket.parts.front().parameter.scalar_type());
+    const at::Tensor own = at::zeros({block(bucket)}, options);
+    for (const FlatBucket::Part& part : bucket.parts) {
+      const ElementRange range = owned_[part.number];
+      own_part(bucket, part, own).copy_(part.parameter.detach().view({-1}).narrow(0, range.begin, range.size()));
+    }
+    at::Tensor all = at::empty({block(bucket) * communicator_.size()}, options);
+    auto work = communicator_.all_gather(all, own);
+    return {&bucket, std::move(all), std::move(work)};
+  }
+
+  static void unpack(Gather& gather) {
+    gather.work->wait();
+    for (const FlatBucket::Part& part : gather.bucket->parts) {
+      part.parameter.detach().view({-1}).copy_(gather.all.narrow(0, part.begin, part.parameter.numel()));
+    }
+  }
+
+  cluster::Communicator& communicator_;
+  std::vector<FlatBucket> buckets_;
+  std::vector<ElementRange> owned_;    // of each parameter
+  std::vector<at::Tensor> gradients_;  // of each parameter's owned elements, between finish() and drop_gradients()
+  std::vector<Sum> sums_;              // under way, by bucket
+  GradientQueue queue_;
+};
+
+}  // namespace
+
+std::unique_ptr<GradientReducer> make_sharded_reducer(std::vector<at::Tensor> parameters,
+                                                      cluster::Communicator& communicator,
+                                                      const ReducerOptions& options) {
+  if (communicator.size() == 1) return make_bucketed_reducer(std::move(parameters), communicator, options);
+  auto buckets = flat_buckets(parameters, options.bucket_mib, options.dtype);
+  for (const at::Tensor& parameter : parameters) {
+    if (!parameter.is_contiguous()) throw std::logic_error("sharded reducer: a parameter is not contiguous");
+  }
+  return std::make_unique<ShardedReducer>(parameters, std::move(buckets), communicator);
+}
+
+}  // namespace medfuse::parallel

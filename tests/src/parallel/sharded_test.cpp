@@ -1,0 +1,111 @@
+// The sharded reducer against the one that gives every rank everything.
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <cmath>
+#include <stdexcept>
+
+#include "cluster/mpi_communicator.h"
+#include "src/parallel/grad_norm.h"
+#include "src/parallel/sharded_reducer.h"
+#include "tests/cluster/test_process.h"
+
+namespace medfuse::parallel {
+namespace {
+
+using cluster::test_process;
+
+std::unique_ptr<cluster::Communicator> communicator() { return cluster::make_mpi_communicator(test_process()); }
+
+/// The same parameters on every rank and call; gradients differ between ranks, and some ranks have none.
+std::vector<at::Tensor> parameters(int rank) {
+  const std::vector<std::vector<std::int64_t>> shapes = {{3, 4}, {}, {1000}, {0}, {7, 5, 2}, {1}, {33, 9}};
+  std::vector<at::Tensor> list;
+  for (std::size_t p = 0; p < shapes.size(); ++p) {
+    torch::manual_seed(p);
+    const auto type = p == 2 ? at::kBFloat16 : p == 5 ? at::kDouble : at::kFloat;
+    const at::Tensor parameter = at::randn(shapes[p], type).requires_grad_();
+    torch::manual_seed(100 * p + static_cast<std::uint64_t>(rank));
+    if ((static_cast<std::size_t>(rank) + p) % 3 != 2) parameter.mutable_grad() = at::randn(shapes[p], type);
+    list.push_back(parameter);
+  }
+  return list;
+}
+
+at::Tensor slice(const at::Tensor& tensor, const ElementRange& range) {
+  return tensor.detach().reshape({-1}).slice(0, range.begin, range.end);
+}
+
+TEST(ShardedReducer, GivesEachRankItsPartOfTheSums) {
+  const auto c = communicator();
+  for (const double mib : {1e-9, 5e-4, 32.0}) {
+    const auto whole = parameters(c->rank()), parts = parameters(c->rank());
+    const auto expected = make_bucketed_reducer(whole, *c, {.bucket_mib = mib});
+    const auto reducer = make_sharded_reducer(parts, *c, {.bucket_mib = mib});
+    expected->finish();
+    reducer->prepare();
+    reducer->finish();
+    const auto owned = reducer->owned();
+    const auto gradients = reducer->gradients();
+    ASSERT_EQ(gradients.size(), whole.size());
+    std::vector<std::int64_t> count;
+    for (std::size_t p = 0; p < whole.size(); ++p) {
+      EXPECT_TRUE(at::equal(gradients[p].reshape({-1}), slice(whole[p].grad(), owned[p]))) << p;
+      if (owned[p].size() == whole[p].numel()) {
+        EXPECT_EQ(gradients[p].sizes(), whole[p].sizes());
+      }
+      count.push_back(owned[p].size());
+    }
+    // Every element has one owner.
+    const at::Tensor owners = at::tensor(count, at::kLong);
+    c->all_reduce(owners, cluster::Reduction::sum)->wait();
+    for (std::size_t p = 0; p < whole.size(); ++p) {
+      EXPECT_EQ(owners[static_cast<std::int64_t>(p)].item<std::int64_t>(), whole[p].numel());
+    }
+    const double norm = std::sqrt(reducer->sum_over_owners(sum_of_squares(gradients)));
+    EXPECT_NEAR(norm, gradient_norm(whole), 1e-12 * norm);
+    const at::Tensor bits = at::full({1}, norm, at::kDouble), largest = bits.clone();
+    c->all_reduce(largest, cluster::Reduction::max)->wait();
+    EXPECT_TRUE(at::equal(bits, largest));  // the same on every rank
+    reducer->drop_gradients();
+    for (const at::Tensor& parameter : parts) EXPECT_FALSE(parameter.grad().defined());
+  }
+}
+
+TEST(ShardedReducer, SharesWhatEachRankHasUpdated) {
+  const auto c = communicator();
+  for (const double mib : {1e-9, 5e-4, 32.0}) {
+    const auto before = parameters(0), list = parameters(c->rank());
+    const auto reducer = make_sharded_reducer(list, *c, {.bucket_mib = mib});
+    const auto owned = reducer->owned();
+    for (std::size_t p = 0; p < list.size(); ++p) slice(list[p], owned[p]).mul_(2);
+    reducer->share_parameters();
+    for (std::size_t p = 0; p < list.size(); ++p) {
+      EXPECT_TRUE(at::equal(list[p].detach(), before[p].detach() * 2)) << p;
+      EXPECT_TRUE(list[p].is_leaf() && list[p].requires_grad());
+    }
+  }
+}
+
+TEST(ShardedReducer, SharesAreEqual) {
+  const auto c = communicator();
+  torch::manual_seed(1);
+  const std::vector<at::Tensor> list = {at::randn({123, 45}), at::randn({6789}), at::randn({10})};
+  std::int64_t own = 0, all = 0;
+  for (const ElementRange& range : make_sharded_reducer(list, *c)->owned()) own += range.size();
+  for (const at::Tensor& parameter : list) all += parameter.numel();
+  EXPECT_LE(own, (all + c->size() - 1) / c->size());
+}
+
+TEST(ShardedReducer, RefusesFaults) {
+  const auto c = communicator();
+  EXPECT_THROW(make_sharded_reducer({}, *c), std::logic_error);
+  EXPECT_THROW(make_sharded_reducer({at::zeros({1})}, *c, {.bucket_mib = 0}), std::logic_error);
+  if (c->size() > 1) {
+    EXPECT_THROW(make_sharded_reducer({at::zeros({3, 2}).t()}, *c), std::logic_error);
+  }
+}
+
+}  // namespace
+}  // namespace medfuse::parallel

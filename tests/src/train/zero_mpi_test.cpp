@@ -1,0 +1,232 @@
+// Sharded optimiser states (parallel.zero = 1): training is that of one rank, checkpoints go over to another number of
+// ranks and to unsharded states and back, and the memory of a rank falls as 1/n.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <stdexcept>
+#include <utility>
+
+#include "cluster/mesh.h"
+#include "cluster/mpi_communicator.h"
+#include "cluster/process.h"
+#include "tests/src/parallel/wrapped_communicator.h"
+#include "tests/src/train/tiny_run.h"
+
+namespace medfuse::train {
+namespace {
+
+cluster::Process& process() {
+  static cluster::Process instance;
+  return instance;
+}
+
+struct Killed : std::runtime_error {
+  Killed() : std::runtime_error("killed") {}
+};
+
+/// Counts reduce-scatters and all-gathers; of the one numbered `forgotten` a rank gets its own part alone.
+class Forgetful : public parallel::WrappedCommunicator {
+ public:
+  Forgetful(cluster::Communicator& inner, std::int64_t forgotten) : WrappedCommunicator(inner), forgotten_(forgotten) {}
+  std::unique_ptr<cluster::Work> all_gather(const at::Tensor& output, const at::Tensor& input) override {
+    auto work = WrappedCommunicator::all_gather(output, input);  // the others still meet; the result is thrown away
+    if (exchanges_++ == forgotten_) {
+      work->wait();
+      output.zero_();
+      output.view({size(), -1})[rank()].copy_(input);
+    }
+    return work;
+  }
+  std::unique_ptr<cluster::Work> reduce_scatter(const at::Tensor& output, const at::Tensor& input,
+                                                cluster::Reduction reduction) override {
+    auto work = WrappedCommunicator::reduce_scatter(output, input, reduction);
+    if (exchanges_++ == forgotten_) {
+      work->wait();
+      output.copy_(input.view({size(), -1})[rank()]);
+    }
+    return work;
+  }
+  std::int64_t exchanges() const { return exchanges_; }
+
+ private:
+  std::int64_t forgotten_;
+  std::int64_t exchanges_ = 0;
+};
+
+class ZeroTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    world_ = cluster::make_mpi_communicator(process());
+    world_->set_timeout(std::chrono::seconds(30));  // a rank that gave up shall not hold the others for long
+    alone_ = world_->split(world_->rank(), 0);
+    tiny::write_data(folder_.path());
+    reader_ = std::make_unique<data::PackedReader>(folder_.path());
+    shared_ = process().broadcast(folder_.path().string());
+  }
+  void TearDown() override { process().barrier(); }
+
+  /// Small buckets, so that each stage has many and parameters are cut anywhere.
+  static TrainOptions options(std::int64_t zero) {
+    auto o = tiny::options("f64");
+    o.parallel.zero = zero;
+    o.parallel.bucket_mib = 0.005;
+    return o;
+  }
+
+  /// Ranks that train together share a folder for checkpoints; a rank alone has its own.
+  tiny::Run run(const TrainOptions& options, cluster::Communicator& host, cluster::Communicator& device) {
+    const std::string name = "run" + std::to_string(runs_++);
+    return tiny::train(options, *reader_, {host, device}, (host.size() == 1 ? folder_.path() : shared_) / name);
+  }
+
+  tiny::TempFolder folder_;
+  std::filesystem::path shared_;
+  std::unique_ptr<cluster::Communicator> world_, alone_;
+  std::unique_ptr<data::PackedReader> reader_;
+  int runs_ = 0;
+};
+
+TEST_F(ZeroTest, EveryParameterAsOnOneRank) {
+  auto whole = options(0);
+  whole.parallel = {};
+  const auto oracle = run(whole, *alone_, *alone_);
+  for (const std::int64_t zero : {0, 1}) {
+    for (const std::int64_t micro_batch : {64, 2, 1}) {
+      auto split = options(zero);
+      split.micro_batch = micro_batch;
+      const auto parallel = run(split, *world_, *world_);
+      const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, split.learning_rate);
+      EXPECT_LE(distance, 1e-10) << name << ", zero " << zero << ", micro-batch " << micro_batch;
+      ASSERT_EQ(parallel.losses.size(), 20u);
+      for (std::size_t i = 0; i < oracle.losses.size(); ++i) {
+        EXPECT_NEAR(parallel.losses[i], oracle.losses[i], 1e-10 * std::max(1.0, std::abs(oracle.losses[i])));
+      }
+    }
+  }
+}
+
+TEST_F(ZeroTest, RanksWithoutASampleJoinIn) {
+  auto o = options(1);
+  o.batch = 2;
+  o.encoders.lab_batch = 3;
+  o.fusion_stage.estimator_steps = 3;
+  const auto oracle = run(o, *alone_, *alone_);
+  const auto parallel = run(o, *world_, *world_);
+  const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, o.learning_rate);
+  EXPECT_LE(distance, 1e-10) << name;
+}
+
+// Only the norm is summed in another order; without clipping the two ways are the same to the bit.
+TEST_F(ZeroTest, ShardsChangeNoBitWithoutClipping) {
+  auto whole = options(0), sharded = options(1);
+  whole.clip = sharded.clip = 0;
+  const auto a = run(whole, *world_, *world_), b = run(sharded, *world_, *world_);
+  for (std::size_t i = 0; i < a.parameters.size(); ++i) {
+    EXPECT_TRUE(at::equal(a.parameters[i].second, b.parameters[i].second)) << a.parameters[i].first;
+  }
+}
+
+TEST_F(ZeroTest, OneForgottenExchangeIsNoticed) {
+  if (world_->size() == 1) GTEST_SKIP() << "nothing is shared on one rank";
+  auto o = options(1);
+  o.parallel.bucket_mib = 32;  // one bucket: a step exchanges its gradients, the norm, its parameters
+  o.clip = 1e-2;               // always at work
+  const auto oracle = run(o, *alone_, *alone_);
+  Forgetful counting(*world_, -1);
+  run(o, *world_, counting);
+  // 10 steps of two optimisers, then 10 of two again, each with three exchanges. All those of the first step, and of a
+  // late one, but the norm of the estimator (61), which is not clipped by it.
+  ASSERT_EQ(counting.exchanges(), 120);
+  for (const std::int64_t forgotten : {0, 1, 2, 3, 4, 5, 60, 62, 63, 64, 65, 110, 112}) {
+    Forgetful forgetful(*world_, forgotten);
+    const auto wrong = run(o, *world_, forgetful);
+    EXPECT_GT(tiny::distance(wrong.parameters, oracle.parameters, o.learning_rate).first, 1e-7) << forgotten;
+  }
+}
+
+TEST_F(ZeroTest, CheckpointsGoOverToOtherShards) {
+  const auto kill_at = [](std::int64_t step) {
+    return [step](const StepRecord& record) {
+      if (record.global_step == step) throw Killed();
+    };
+  };
+  const auto whole = tiny::train(options(1), *reader_, {*world_, *world_}, shared_ / "whole", 3);
+  for (const std::int64_t step : {5, 14}) {
+    for (const auto& [zero, then] : {std::pair(0, 1), std::pair(1, 0), std::pair(1, 1)}) {
+      const auto folder = shared_ / fmt::format("at{}from{}to{}", step, zero, then);
+      EXPECT_THROW(tiny::train(options(zero), *reader_, {*world_, *world_}, folder, 3, kill_at(step)), Killed);
+      world_->barrier();
+      const auto resumed = tiny::train(options(then), *reader_, {*world_, *world_}, folder, 3);
+      EXPECT_LT(resumed.losses.size(), 20u) << "it began afresh";
+      const auto [distance, name] = tiny::distance(resumed.parameters, whole.parameters, 1e-2);
+      EXPECT_LE(distance, zero == then ? 0 : 1e-10) << name << ", " << zero << " to " << then;  // 0: the same bits
+    }
+  }
+  if (world_->size() == 1) return;
+  // A smaller group goes on with what all ranks began, with its own shards.
+  EXPECT_THROW(tiny::train(options(1), *reader_, {*world_, *world_}, shared_ / "handed", 3, kill_at(14)), Killed);
+  world_->barrier();
+  const bool last = world_->rank() + 1 == world_->size();
+  const auto group = world_->split(last ? 1 : 0, 0);
+  if (!last) {
+    const auto resumed = tiny::train(options(1), *reader_, {*group, *group}, shared_ / "handed", 3);
+    EXPECT_LT(resumed.losses.size(), 20u);
+    EXPECT_LE(tiny::distance(resumed.parameters, whole.parameters, 1e-2).first, 1e-10);
+  }
+  world_->barrier();
+  // And the whole world with what the smaller group began.
+  if (!last) {
+    EXPECT_THROW(tiny::train(options(1), *reader_, {*group, *group}, shared_ / "back", 3, kill_at(14)), Killed);
+  }
+  world_->barrier();
+  const auto resumed = tiny::train(options(1), *reader_, {*world_, *world_}, shared_ / "back", 3);
+  EXPECT_LT(resumed.losses.size(), 20u);
+  EXPECT_LE(tiny::distance(resumed.parameters, whole.parameters, 1e-2).first, 1e-10);
+}
+
+// Two ranks hold the text encoder together, and two such pairs share the states of its parts.
+TEST_F(ZeroTest, PartsOfTensorParallelismAreSharedToo) {
+  if (world_->size() != 4) GTEST_SKIP() << "needs 2 x 2 ranks";
+  const auto oracle = run(options(0), *alone_, *alone_);
+  const auto layout = cluster::lay_out_mesh(std::vector<std::string>(4, "here"), {.tensor = 2});
+  const cluster::MeshGroups groups(*world_, layout);
+  const Ranks ranks(groups.data(), groups.data(), groups.world(), groups.tensor(), groups.tensor());
+  const auto parallel = tiny::train(options(1), *reader_, ranks, shared_ / "mesh");
+  EXPECT_LE(tiny::distance(tiny::whole(parallel, ranks), oracle.parameters, 1e-2).first, 1e-10);
+  // Broken off, and continued by four ranks side by side that keep everything.
+  EXPECT_THROW(tiny::train(options(1), *reader_, ranks, shared_ / "flattened", 3,
+                           [](const StepRecord& record) {
+                             if (record.global_step == 14) throw Killed();
+                           }),
+               Killed);
+  world_->barrier();
+  const auto resumed = tiny::train(options(0), *reader_, {*world_, *world_}, shared_ / "flattened", 3);
+  EXPECT_LT(resumed.losses.size(), 20u);
+  EXPECT_LE(tiny::distance(resumed.parameters, oracle.parameters, 1e-2).first, 1e-10);
+}
+
+TEST_F(ZeroTest, StatesTakeTheirShareOfMemory) {
+  const auto bytes = [&](std::int64_t zero) {
+    const auto o = options(zero);
+    const auto model = tiny::make_model(o, reader_->info());
+    const FusionStage stage(o, *model, *reader_, {*world_, *world_});
+    std::int64_t sum = 0;
+    for (const auto& tensor : stage.state()) {
+      if (!tensor.name.ends_with("steps")) sum += static_cast<std::int64_t>(tensor.local.nbytes());
+    }
+    return sum;
+  };
+  const std::int64_t whole = bytes(0), own = bytes(1);
+  if (world_->rank() == 0) {
+    std::printf("optimiser states of the fusion stage on rank 0 of %d: %lld of %lld bytes\n", world_->size(),
+                static_cast<long long>(own), static_cast<long long>(whole));
+  }
+  // A share is rounded up to a whole element in each bucket, of which there are fewer than a hundred.
+  EXPECT_LE(own, whole / world_->size() + 100 * 2 * 8);
+}
+
+}  // namespace
+}  // namespace medfuse::train
