@@ -104,7 +104,8 @@ TEST_F(OracleTest, EveryParameterInSinglePrecision) {
   split.micro_batch = 2;
   const auto parallel = run(split, *world_, *world_);
   const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
-  // What rounding comes to: over 12 seeds one rank with these micro-batches differs by up to 3e-4, ranks by up to 4e-4.
+  // TODO: the bound asked for is 1e-4. Two ranks miss it: 1.35e-4 in estimator.mean_out.bias (1, 3 and 4 ranks keep it).
+  // Double precision agrees to 1e-9, which speaks for rounding, but that is not shown. Find out, then tighten this again.
   EXPECT_LE(distance, 1e-3) << name;
 }
 
