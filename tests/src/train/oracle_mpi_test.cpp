@@ -91,22 +91,46 @@ TEST_F(OracleTest, EveryParameterInDoublePrecision) {
   }
 }
 
-TEST_F(OracleTest, EveryParameterInSinglePrecision) {
+/// Rates and weights of a real run: training at large ones amplifies rounding. So does Adam, whose first steps are as long
+/// for a gradient of rounding noise as for a real one, until epsilon tells them apart: with 1e-5 rounding alone moved a
+/// parameter by up to 2.9e-4 (one rank, float32 against float64), with 1e-3 by a tenth of that; a reduction left out
+/// moves one by more than 1e-3 either way.
+TrainOptions single_precision(std::uint64_t seed) {
   auto options = tiny::options("f32");
-  // Training at large rates amplifies rounding: rates and weights are those of a real run. The first steps of Adam are as long
-  // for a gradient of rounding noise as for a real one; epsilon tells them apart.
+  options.seed = seed;
+  options.micro_batch = 2;
   options.learning_rate = 1e-3;
   options.fusion_stage.estimator_learning_rate = 1e-3;
   options.fusion.mutual_information = model::FusionOptions().mutual_information;
-  options.adam.epsilon = 1e-5;
+  options.adam.epsilon = 1e-3;
+  return options;
+}
+
+TEST_F(OracleTest, EveryParameterInSinglePrecision) {
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    const auto options = single_precision(seed);
+    auto undivided = options;
+    undivided.micro_batch = 64;
+    const auto oracle = run(undivided, *alone_, *alone_);
+    const auto parallel = run(options, *world_, *world_);
+    const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
+    EXPECT_LE(distance, 1e-4) << name << ", seed " << seed;
+  }
+}
+
+TEST_F(OracleTest, SinglePrecisionShowsAForgottenReduction) {
+  if (world_->size() == 1) GTEST_SKIP() << "nothing is reduced on one rank";
+  const auto options = single_precision(1);
   const auto oracle = run(options, *alone_, *alone_);
-  auto split = options;
-  split.micro_batch = 2;
-  const auto parallel = run(split, *world_, *world_);
-  const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
-  // TODO: the bound asked for is 1e-4. Two ranks miss it: 1.35e-4 in estimator.mean_out.bias (1, 3 and 4 ranks keep it).
-  // Double precision agrees to 1e-9, which speaks for rounding, but that is not shown. Find out, then tighten this again.
-  EXPECT_LE(distance, 1e-3) << name;
+  Forgetful counting(*world_, -1);
+  run(options, *world_, counting);
+  // Gradients of both encoders in the first and a late step of theirs, and those of a fusion step.
+  for (const std::int64_t forgotten : {std::int64_t{0}, std::int64_t{1}, std::int64_t{18}, std::int64_t{19},
+                                       counting.reductions() - 1}) {
+    Forgetful forgetful(*world_, forgotten);
+    const auto wrong = run(options, *world_, forgetful);
+    EXPECT_GT(tiny::distance(wrong.parameters, oracle.parameters, options.learning_rate).first, 1e-3) << forgotten;
+  }
 }
 
 TEST_F(OracleTest, RanksWithoutASampleJoinIn) {
