@@ -112,9 +112,11 @@ class TrainCommand : public Command {
     });
     // The settings are written down once a model could be made of them.
     std::unique_ptr<model::MedfuseModel> model;
+    const auto weights = options_.parallel.zero == 3 ? train::shared_weights(job.ranks().device) : nullptr;
     cluster::together(process, [&] {
       folder.emplace(run_, process.rank() == 0);
-      model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()), job.tensor_parallel());
+      model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()),
+                                                    job.tensor_parallel(options_.parallel.sequence), weights);
       model->to(job.device());
       model->text->cache_frozen_states(options_.text_cache_mib << 20);
       folder->adopt(options.resolved(), read_file(fs::path(options_.data) / "index.json"),

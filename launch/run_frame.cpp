@@ -37,7 +37,9 @@ train::Ranks JobRanks::ranks() {
   return {host.data(), device.data(), host.world(), host.tensor(), device.tensor()};
 }
 
-model::TensorParallelPtr JobRanks::tensor_parallel() { return train::tensor_parallel(*ranks().tensor_device); }
+model::TensorParallelPtr JobRanks::tensor_parallel(bool sequence) {
+  return train::tensor_parallel(*ranks().tensor_device, sequence);
+}
 
 void RunSelection::describe_inputs(OptionTable& options, const std::string& run_help, const std::string& data_help) {
   options.add_argument("run", &run, run_help);

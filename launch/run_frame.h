@@ -26,7 +26,7 @@ class JobRanks {
            const cluster::MeshOptions& mesh = {});
   train::Ranks ranks();
   /// Those that hold one model together with this rank.
-  model::TensorParallelPtr tensor_parallel();
+  model::TensorParallelPtr tensor_parallel(bool sequence = false);
   at::Device device() { return ranks().device.device(); }
   /// The ranks on the mesh, for people.
   const std::string& rank_map() const { return rank_map_; }

@@ -52,8 +52,11 @@ void add_run_options(OptionTable& table, train::TrainOptions& o) {
 void add_parallel_options(OptionTable& table, train::TrainOptions& o) {
   table.group("Ranks");
   table.add("parallel.zero", &o.parallel.zero,
-            "0: every rank keeps all optimiser states; 1: each keeps its share (ZeRO-1), less memory for as much traffic");
+            "what ranks share instead of keeping it each: 0 nothing, 1 optimiser states, 2 also gradients, 3 also the text "
+            "encoder's frozen weights, which are gathered block by block (ZeRO)");
   table.add("parallel.tensor", &o.parallel.tensor, "ranks that hold one text encoder together (tensor parallelism)");
+  table.add("parallel.sequence", &o.parallel.sequence,
+            "let those also share the tokens between its projections (sequence parallelism): less memory, as much traffic");
   table.add("parallel.across_nodes", &o.parallel.across_nodes, "let those be on several nodes");
   table.add("parallel.bucket_mib", &o.parallel.bucket_mib,
             "MiB of gradients that travel together, while the backward pass computes the next");
@@ -146,9 +149,10 @@ void check(const train::TrainOptions& o) {
   one_of("device", o.device, {"auto", "cpu", "cuda"});
   one_of("parallel.reduce_dtype", o.parallel.reduce_dtype, {"auto", "f32", "f64", "bf16", "f16"});
   between("parallel.tensor", o.parallel.tensor, std::int64_t{1}, std::int64_t{65536});
-  if (o.parallel.zero < 0 || o.parallel.zero > 1) {
-    usage_error("parallel.zero = {} is not known: 0 (every rank keeps all optimiser states) or 1 (each its share); "
-                "shares of gradients and parameters (2, 3) are not there yet", o.parallel.zero);
+  between("parallel.zero", o.parallel.zero, std::int64_t{0}, std::int64_t{3});
+  if (o.parallel.zero == 3 && o.text_cache_mib > 0) {
+    usage_error("text.cache_mib = {}: with parallel.zero = 3 all ranks pass through the frozen blocks together, so none may "
+                "skip them; set it to 0", o.text_cache_mib);
   }
   between("parallel.bucket_mib", o.parallel.bucket_mib, 0.001, 65536);
   one_of("fusion.views", o.fusion.views, {"both", "text", "labs"});

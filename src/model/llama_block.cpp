@@ -92,21 +92,23 @@ LlamaAttention::LlamaAttention(const LlamaBuild& build, std::int64_t layer, bool
 }
 
 at::Tensor LlamaAttention::forward(const at::Tensor& x_TD, const LlamaSequence& sequence) {
-  const auto projected = project(x_TD, {q_.get(), k_.get(), v_.get()}, sequence.keys);
-  const at::Tensor q = ops::rotary(projected[0].view({-1, heads_, head_dim_}), sequence.cos_TF, sequence.sin_TF);
-  const at::Tensor k = ops::rotary(projected[1].view({-1, key_heads_, head_dim_}), sequence.cos_TF, sequence.sin_TF);
+  const LlamaRows& rows = sequence.all;
+  const auto projected = project(x_TD, {q_.get(), k_.get(), v_.get()}, rows.own_keys, rows.share);
+  const at::Tensor q = ops::rotary(projected[0].view({-1, heads_, head_dim_}), rows.cos_NF, rows.sin_NF);
+  const at::Tensor k = ops::rotary(projected[1].view({-1, key_heads_, head_dim_}), rows.cos_NF, rows.sin_NF);
   const at::Tensor v = projected[2].view({-1, key_heads_, head_dim_});
-  return project(attend(q, k, v, sequence, false), {o_.get()}, sequence.keys)[0];
+  return project(attend(q, k, v, sequence, false), {o_.get()}, rows.keys, rows.share)[0];
 }
 
 at::Tensor LlamaAttention::forward_last(const at::Tensor& x_TD, const LlamaSequence& sequence) {
-  const auto projected = project(x_TD, {k_.get(), v_.get()}, sequence.keys);
-  const at::Tensor query = project(x_TD.index_select(0, sequence.last_B), {q_.get()}, sequence.last_keys)[0];
-  const at::Tensor q =
-      ops::rotary(query.view({-1, heads_, head_dim_}), sequence.last_cos_BF, sequence.last_sin_BF);
-  const at::Tensor k = ops::rotary(projected[0].view({-1, key_heads_, head_dim_}), sequence.cos_TF, sequence.sin_TF);
+  const LlamaRows& all = sequence.all;
+  const LlamaRows& last = sequence.last;
+  const auto projected = project(x_TD, {k_.get(), v_.get()}, all.keys);
+  const at::Tensor query = project(x_TD.index_select(0, sequence.last_B), {q_.get()}, last.keys)[0];
+  const at::Tensor q = ops::rotary(query.view({-1, heads_, head_dim_}), last.cos_NF, last.sin_NF);
+  const at::Tensor k = ops::rotary(projected[0].view({-1, key_heads_, head_dim_}), all.cos_NF, all.sin_NF);
   const at::Tensor v = projected[1].view({-1, key_heads_, head_dim_});
-  return project(attend(q, k, v, sequence, true), {o_.get()}, sequence.last_keys)[0];
+  return project(attend(q, k, v, sequence, true), {o_.get()}, last.keys)[0];
 }
 
 LlamaMlp::LlamaMlp(const LlamaBuild& build, std::int64_t layer, bool adapted) {
@@ -120,9 +122,9 @@ LlamaMlp::LlamaMlp(const LlamaBuild& build, std::int64_t layer, bool adapted) {
   down_ = add("down_proj", {width, inner.global, Split::row, inner}, ops::Site::down);
 }
 
-at::Tensor LlamaMlp::forward(const at::Tensor& x_TD, const ops::DropoutKeys& keys) {
-  const auto projected = project(x_TD, {gate_.get(), up_.get()}, keys);
-  return project(ops::swiglu(projected[0], projected[1]), {down_.get()}, keys)[0];
+at::Tensor LlamaMlp::forward(const at::Tensor& x_ND, const LlamaRows& rows) {
+  const auto projected = project(x_ND, {gate_.get(), up_.get()}, rows.own_keys, rows.share);
+  return project(ops::swiglu(projected[0], projected[1]), {down_.get()}, rows.keys, rows.share)[0];
 }
 
 LlamaBlock::LlamaBlock(const LlamaBuild& build, std::int64_t layer, bool adapted) {
@@ -148,7 +150,7 @@ at::Tensor LlamaBlock::attended(const at::Tensor& x_TD, const LlamaSequence& seq
 at::Tensor LlamaBlock::forward(const at::Tensor& x_TD, const LlamaSequence& sequence) {
   return recompute_if(recompute_ == Recompute::full, {shared_from_this()}, x_TD, [this, sequence](const at::Tensor& x) {
     const at::Tensor middle_TD = x + attended(x, sequence, false);
-    return middle_TD + mlp_->forward(mlp_norm_->forward(middle_TD), sequence.keys);
+    return middle_TD + mlp_->forward(mlp_norm_->forward(middle_TD), sequence.all);
   });
 }
 
@@ -156,7 +158,7 @@ at::Tensor LlamaBlock::forward_last(const at::Tensor& x_TD, const LlamaSequence&
   return recompute_if(recompute_ == Recompute::full, {shared_from_this()}, x_TD, [this, sequence](const at::Tensor& x) {
     const at::Tensor attended_BD = attended(x, sequence, true);
     const at::Tensor middle_BD = x.index_select(0, sequence.last_B) + attended_BD;
-    return middle_BD + mlp_->forward(mlp_norm_->forward(middle_BD), sequence.last_keys);
+    return middle_BD + mlp_->forward(mlp_norm_->forward(middle_BD), sequence.last);
   });
 }
 

@@ -48,6 +48,7 @@ class LlamaNorm : public torch::nn::Module {
   double epsilon_;
 };
 
+/// Where rows are split over the ranks (LlamaRows::share), x and the results of forward() below are this rank's rows.
 class LlamaAttention : public torch::nn::Module {
  public:
   LlamaAttention(const LlamaBuild& build, std::int64_t layer, bool adapted);
@@ -68,7 +69,7 @@ class LlamaAttention : public torch::nn::Module {
 class LlamaMlp : public torch::nn::Module {
  public:
   LlamaMlp(const LlamaBuild& build, std::int64_t layer, bool adapted);
-  at::Tensor forward(const at::Tensor& x_TD, const ops::DropoutKeys& keys);
+  at::Tensor forward(const at::Tensor& x_ND, const LlamaRows& rows);
 
  private:
   std::shared_ptr<LoraLinear> gate_;

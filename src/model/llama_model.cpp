@@ -33,8 +33,8 @@ std::int64_t layer_count(const TextOptions& options, const weights::LlamaConfig&
 }  // namespace
 
 LlamaModel::LlamaModel(const TextOptions& options, const weights::LlamaConfig& config, std::uint64_t seed,
-                       const WeightSource& source, const TensorParallelPtr& ranks)
-    : vocabulary_(config.vocab_size), rope_(config) {
+                       const WeightSource& source, const TensorParallelPtr& ranks, const WeightStorePtr& store)
+    : vocabulary_(config.vocab_size), ranks_(ranks), rope_(config) {
   check_tensor_degree(ranks->size, config.num_attention_heads, config.num_key_value_heads, config.intermediate_size);
   const std::int64_t count = layer_count(options, config);
   const std::set<std::int64_t> adapted = adapted_layers(options.lora, count);
@@ -42,13 +42,17 @@ LlamaModel::LlamaModel(const TextOptions& options, const weights::LlamaConfig& c
   embedding_VD_ = embedding->register_buffer(
       "weight", source({"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, 0, {}}));
   register_module("embed_tokens", embedding);
+  if (store) store->adopt({embedding_VD_});
   frozen_ = static_cast<std::size_t>(adapted.empty() ? count - 1 : std::min(*adapted.begin(), count - 1));
   torch::nn::ModuleList list;
   const LlamaBuild build{config, options.lora, seed, source, ranks};
   for (std::int64_t layer = 0; layer < count; ++layer) {
     blocks_.push_back(std::make_shared<LlamaBlock>(build, layer, adapted.contains(layer)));
     list->push_back(blocks_.back());
+    if (store) store->adopt(blocks_.back()->buffers());
   }
+  const std::size_t units = blocks_.size() + 1;
+  passes_ = WeightPasses(store, units, adapted.empty() ? units : frozen_ + 1);
   register_module("layers", list);
   norm_ = register_module("norm", std::make_shared<LlamaNorm>(source({"model.norm.weight", {config.hidden_size}, 0, {}}),
                                                               config.rms_norm_eps));
@@ -82,16 +86,29 @@ LlamaSequence LlamaModel::pack(const at::Tensor& tokens_BL, const std::vector<st
   const at::Tensor positions_T = torch::tensor(positions).to(device);
   sequence.last_B = torch::tensor(last).to(device);
   rope_.reserve(*std::max_element(lengths.begin(), lengths.end()), ops::wide_type(embedding_VD_.scalar_type()), device);
-  sequence.cos_TF = rope_.cos().index_select(0, positions_T);
-  sequence.sin_TF = rope_.sin().index_select(0, positions_T);
-  sequence.last_cos_BF = sequence.cos_TF.index_select(0, sequence.last_B);
-  sequence.last_sin_BF = sequence.sin_TF.index_select(0, sequence.last_B);
+  LlamaRows& all = sequence.all;
+  LlamaRows& last_rows = sequence.last;
+  all.cos_NF = rope_.cos().index_select(0, positions_T);
+  all.sin_NF = rope_.sin().index_select(0, positions_T);
+  last_rows.cos_NF = all.cos_NF.index_select(0, sequence.last_B);
+  last_rows.sin_NF = all.sin_NF.index_select(0, sequence.last_B);
   if (keys.sample_keys_B.defined()) {
-    sequence.keys = {keys.sample_keys_B.to(device).index_select(0, torch::tensor(samples).to(device)), positions_T};
-    sequence.last_keys = {sequence.keys.sample_keys_B.index_select(0, sequence.last_B),
-                          positions_T.index_select(0, sequence.last_B)};
+    all.keys = {keys.sample_keys_B.to(device).index_select(0, torch::tensor(samples).to(device)), positions_T};
+    last_rows.keys = {all.keys.sample_keys_B.index_select(0, sequence.last_B), positions_T.index_select(0, sequence.last_B)};
+    all.own_keys = all.keys;
+    last_rows.own_keys = last_rows.keys;
   }
   return sequence;
+}
+
+LlamaSequence LlamaModel::split(const LlamaSequence& sequence) const {
+  LlamaSequence parts = sequence;
+  LlamaRows& rows = parts.all;
+  rows.share = RowShare(ranks_, sequence.tokens_T.size(0));
+  if (rows.keys.sample_keys_B.defined()) {
+    rows.own_keys = {rows.share.own(rows.keys.sample_keys_B), rows.share.own(rows.keys.tokens_B)};
+  }
+  return parts;
 }
 
 void LlamaModel::set_recompute(Recompute mode) {
@@ -102,8 +119,9 @@ at::Tensor LlamaModel::frozen_states(const LlamaSequence& sequence) {
   // No adapter, nothing to learn and no dropout down here.
   const torch::NoGradGuard no_grad;
   const auto run = [&](const LlamaSequence& part) {
+    passes_.forward(0);
     at::Tensor hidden_TD = embedding_VD_.index_select(0, part.tokens_T);
-    for (std::size_t i = 0; i < frozen_; ++i) hidden_TD = blocks_[i]->forward(hidden_TD, part);
+    for (std::size_t i = 0; i < frozen_; ++i) hidden_TD = run_block(i, hidden_TD, part);
     return hidden_TD;
   };
   if (!cache_.enabled() || frozen_ == 0) return run(sequence);
@@ -121,16 +139,30 @@ at::Tensor LlamaModel::frozen_states(const LlamaSequence& sequence) {
   return at::cat(states, 0);
 }
 
+at::Tensor LlamaModel::run_block(std::size_t block, const at::Tensor& hidden_ND, const LlamaSequence& sequence,
+                                 bool last_only) {
+  passes_.forward(block + 1);
+  LlamaBlock& used = *blocks_[block];
+  const at::Tensor result_ND = last_only ? used.forward_last(hidden_ND, sequence) : used.forward(hidden_ND, sequence);
+  return passes_.on_the_way_back(block + 1, result_ND);
+}
+
+at::Tensor LlamaModel::learning_states(const LlamaSequence& sequence, std::size_t end) {
+  if (end == frozen_) return frozen_states(sequence);
+  const LlamaSequence parts = split(sequence);
+  const RowShare& share = parts.all.share;
+  at::Tensor hidden_ND = share.own(frozen_states(sequence));
+  for (std::size_t i = frozen_; i < end; ++i) hidden_ND = run_block(i, hidden_ND, parts);
+  return share.joined(hidden_ND);
+}
+
 at::Tensor LlamaModel::forward(const LlamaSequence& sequence) {
-  at::Tensor hidden_TD = frozen_states(sequence);
-  for (std::size_t i = frozen_; i < blocks_.size(); ++i) hidden_TD = blocks_[i]->forward(hidden_TD, sequence);
-  return norm_->forward(hidden_TD);
+  return norm_->forward(learning_states(sequence, blocks_.size()));
 }
 
 at::Tensor LlamaModel::forward_last(const LlamaSequence& sequence) {
-  at::Tensor hidden_TD = frozen_states(sequence);
-  for (std::size_t i = frozen_; i + 1 < blocks_.size(); ++i) hidden_TD = blocks_[i]->forward(hidden_TD, sequence);
-  return norm_->forward(blocks_.back()->forward_last(hidden_TD, sequence));
+  const at::Tensor hidden_TD = learning_states(sequence, blocks_.size() - 1);
+  return norm_->forward(run_block(blocks_.size() - 1, hidden_TD, sequence, true));
 }
 
 }  // namespace medfuse::model

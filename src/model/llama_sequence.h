@@ -6,23 +6,27 @@
 #include <cstdint>
 #include <vector>
 
+#include "src/model/row_share.h"
 #include "src/ops/dropout.h"
 
 namespace medfuse::model {
+
+/// N rows and their places in the samples.
+struct LlamaRows {
+  at::Tensor cos_NF;  ///< F = head_dim / 2; of the wider of float32 and the compute type
+  at::Tensor sin_NF;
+  ops::DropoutKeys keys;  ///< one per row
+  RowShare share;         ///< how they lie on the ranks between projections
+  ops::DropoutKeys own_keys;  ///< keys of those that this rank has there
+};
 
 /// T: sum of the lengths; B: samples.
 struct LlamaSequence {
   std::vector<std::int64_t> lengths;
   at::Tensor tokens_T;
-  at::Tensor cos_TF;  ///< F = head_dim / 2; of the wider of float32 and the compute type
-  at::Tensor sin_TF;
-  ops::DropoutKeys keys;  ///< one per row
-
-  /// Each sample's last row only: the same fields for these, one row a sample.
-  at::Tensor last_B;
-  at::Tensor last_cos_BF;
-  at::Tensor last_sin_BF;
-  ops::DropoutKeys last_keys;
+  LlamaRows all;
+  at::Tensor last_B;  ///< each sample's last row
+  LlamaRows last;     ///< these alone; never split
 };
 
 }  // namespace medfuse::model

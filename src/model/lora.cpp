@@ -26,14 +26,21 @@ struct Plan : torch::CustomClassHolder {
     int copies;
   };
   std::vector<Item> items;
-  ops::DropoutKeys keys;
+  ops::DropoutKeys keys;  // of x's rows
   TensorParallelPtr ranks;
   Split split;
+  RowShare rows;
 
   bool column() const { return split == Split::column && ranks->size > 1; }
   bool row() const { return split == Split::row && ranks->size > 1; }
   /// Masks are those of the whole x, of which a row-parallel projection sees a part.
   std::int64_t first_feature(const Item& item) const { return row() ? item.span.begin : 0; }
+  /// Of rows that are there in part on every rank, the sum: all rows, in place, or this rank's.
+  at::Tensor sum(const at::Tensor& partial) const {
+    if (rows.split()) return rows.sum(partial);
+    ranks->sum(partial);
+    return partial;
+  }
 };
 
 /// Completes gradients that every rank has a part of: one sum for all.
@@ -58,27 +65,33 @@ void sum_copies(const TensorParallel& ranks, const Span& span, const at::Tensor&
   dB.copy_(all.narrow(0, span.begin, span.length));
 }
 
+/// Neighbours along the features, so that one collective serves all.
+at::Tensor side_by_side(const std::vector<at::Tensor>& parts) { return parts.size() == 1 ? parts[0] : at::cat(parts, 1); }
+
 /// factors: A and B of each projection that has an adapter, in turn.
+///
+/// Column parallel, the rows of x are those of all ranks or this rank's share. What is done with A is done on x's own
+/// rows; only the R features behind A and the result travel. The features behind A and the gradient of x are complete
+/// once summed over the ranks.
 struct Projections : torch::autograd::Function<Projections> {
   static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::TensorList& factors,
                                const c10::intrusive_ptr<Plan>& plan) {
-    variable_list outputs;
     variable_list saved;
     if (!factors.empty()) saved.push_back(x);
-    std::size_t next = 0;
+    std::vector<at::Tensor> behind_A = reduced(x, factors, *plan);
+    const at::Tensor input = plan->column() ? plan->rows.all(x) : x;
+    variable_list outputs;
+    std::size_t adapter = 0;
     for (const Plan::Item& item : plan->items) {
-      at::Tensor y = at::linear(x, item.weight);
+      at::Tensor y = at::linear(input, item.weight);
       if (item.adapted) {
-        const at::Tensor& A = factors[next++];
-        const at::Tensor& B = factors[next++];
-        const at::Tensor dropped =
-            ops::dropout(x, item.dropout, plan->keys, item.layer, item.site, plan->first_feature(item));
-        const at::Tensor reduced = at::linear(dropped, A.to(x.scalar_type()));
-        y.addmm_(reduced, B.to(x.scalar_type()).t(), 1, item.scale);
-        saved.insert(saved.end(), {A, B, reduced});
+        const at::Tensor& A = factors[2 * adapter];
+        const at::Tensor& B = factors[2 * adapter + 1];
+        const at::Tensor& u = behind_A[adapter++];
+        y.addmm_(u, B.to(x.scalar_type()).t(), 1, item.scale);
+        saved.insert(saved.end(), {A, B, u});
       }
-      if (plan->row()) plan->ranks->sum(y);
-      outputs.push_back(y);
+      outputs.push_back(plan->row() ? plan->sum(y) : y);
     }
     context->save_for_backward(saved);
     context->saved_data["plan"] = c10::IValue::make_capsule(plan);
@@ -89,38 +102,68 @@ struct Projections : torch::autograd::Function<Projections> {
     const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
     const variable_list saved = context->get_saved_variables();
     const bool wants_dx = context->needs_input_grad(0);
+    const auto A_of = [&](std::size_t adapter) -> const at::Tensor& { return saved[1 + 3 * adapter]; };
+    const auto B_of = [&](std::size_t adapter) -> const at::Tensor& { return saved[2 + 3 * adapter]; };
+    const auto u_of = [&](std::size_t adapter) -> const at::Tensor& { return saved[3 + 3 * adapter]; };
+
     at::Tensor dx;
-    variable_list results = {at::Tensor()};
-    std::vector<at::Tensor> partial;  // gradients of the replicated factors
-    std::size_t next = 1;  // saved[0] is x
+    std::vector<at::Tensor> du, dB;  // of each adapter
     for (std::size_t i = 0; i < plan->items.size(); ++i) {
       const Plan::Item& item = plan->items[i];
-      const at::Tensor dy = gradients[i].contiguous();
+      const at::Tensor dy = (plan->row() ? plan->rows.all(gradients[i]) : gradients[i]).contiguous();
       if (wants_dx) dx = dx.defined() ? dx.addmm_(dy, item.weight) : dy.mm(item.weight);
       if (!item.adapted) continue;
-      const at::Tensor& x = saved[0];
-      const at::Tensor& A = saved[next++];
-      const at::Tensor& B = saved[next++];
-      const at::Tensor& reduced = saved[next++];
-      const at::Tensor dreduced = dy.mm(B.to(dy.scalar_type())).mul_(item.scale);
+      const std::size_t adapter = du.size();
+      du.push_back(dy.mm(B_of(adapter).to(dy.scalar_type())).mul_(item.scale));
+      dB.push_back(dy.t().mm(u_of(adapter)).mul_(item.scale).to(B_of(adapter).scalar_type()));
+      if (plan->column() && item.copies > 1) sum_copies(*plan->ranks, item.span, dB.back());
+    }
+    if (plan->column()) {
+      if (wants_dx) dx = plan->sum(dx);
+      if (!du.empty()) du = plan->sum(side_by_side(du)).split_with_sizes(widths(du), 1);
+    }
+
+    variable_list results = {at::Tensor()};
+    std::vector<at::Tensor> partial;  // gradients of factors that every rank has whole, and saw a part of
+    std::size_t adapter = 0;
+    for (const Plan::Item& item : plan->items) {
+      if (!item.adapted) continue;
+      const at::Tensor& A = A_of(adapter);
       const std::int64_t first = plan->first_feature(item);
-      const at::Tensor dropped = ops::dropout(x, item.dropout, plan->keys, item.layer, item.site, first);
-      const at::Tensor dA = dreduced.t().mm(dropped).to(A.scalar_type());
-      const at::Tensor dB = dy.t().mm(reduced).mul_(item.scale).to(B.scalar_type());
-      if (plan->column()) partial.push_back(dA);
-      if (plan->row()) partial.push_back(dB);
-      if (plan->column() && item.copies > 1) sum_copies(*plan->ranks, item.span, dB);
-      results.insert(results.end(), {dA, dB});
+      const at::Tensor dropped = ops::dropout(saved[0], item.dropout, plan->keys, item.layer, item.site, first);
+      const at::Tensor dA = du[adapter].t().mm(dropped).to(A.scalar_type());
+      if (plan->column() && plan->rows.split()) partial.push_back(dA);
+      if (plan->row()) partial.push_back(dB[adapter]);
       if (wants_dx) {
-        const at::Tensor back = dreduced.mm(A.to(dy.scalar_type()));
+        const at::Tensor back = du[adapter].mm(A.to(dx.scalar_type()));
         ops::add_dropout_(dx, back, item.dropout, plan->keys, item.layer, item.site, first);
       }
+      results.insert(results.end(), {dA, dB[adapter++]});
     }
-    if (plan->column() && wants_dx) plan->ranks->sum(dx);
     sum_together(*plan->ranks, partial);
     results[0] = dx;
     results.emplace_back();  // of the plan
     return results;
+  }
+
+ private:
+  /// A dropout(x) [T, R] of each adapter; of all rows where x is column parallel.
+  static std::vector<at::Tensor> reduced(const at::Tensor& x, const at::TensorList& factors, const Plan& plan) {
+    std::vector<at::Tensor> parts;
+    for (const Plan::Item& item : plan.items) {
+      if (!item.adapted) continue;
+      const at::Tensor dropped =
+          ops::dropout(x, item.dropout, plan.keys, item.layer, item.site, plan.first_feature(item));
+      parts.push_back(at::linear(dropped, factors[2 * parts.size()].to(x.scalar_type())));
+    }
+    if (parts.empty() || !plan.column() || !plan.rows.split()) return parts;
+    return plan.rows.all(side_by_side(parts)).split_with_sizes(widths(parts), 1);
+  }
+
+  static std::vector<std::int64_t> widths(const std::vector<at::Tensor>& parts) {
+    std::vector<std::int64_t> all;
+    for (const at::Tensor& part : parts) all.push_back(part.size(1));
+    return all;
   }
 };
 
@@ -177,11 +220,12 @@ at::Tensor LoraLinear::merged() const {
 }
 
 std::vector<at::Tensor> project(const at::Tensor& x, const std::vector<LoraLinear*>& projections,
-                                const ops::DropoutKeys& keys) {
+                                const ops::DropoutKeys& keys, const RowShare& rows) {
   auto plan = c10::make_intrusive<Plan>();
   plan->keys = keys;
   plan->ranks = projections.front()->share_.ranks;
   plan->split = projections.front()->share_.split;
+  plan->rows = rows;
   variable_list factors;
   for (const LoraLinear* projection : projections) {
     plan->items.push_back({projection->weight_, projection->adapted(), projection->scale_, projection->dropout_,

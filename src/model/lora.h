@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "src/model/options.h"
+#include "src/model/row_share.h"
 #include "src/model/tensor_parallel.h"
 #include "src/ops/dropout.h"
 
@@ -74,13 +75,16 @@ class LoraLinear : public torch::nn::Module {
   ops::Site site_ = ops::Site::query;
   LoraShare share_;
 
-  friend std::vector<at::Tensor> project(const at::Tensor&, const std::vector<LoraLinear*>&, const ops::DropoutKeys&);
+  friend std::vector<at::Tensor> project(const at::Tensor&, const std::vector<LoraLinear*>&, const ops::DropoutKeys&,
+                                         const RowShare&);
 };
 
 /// Outputs of several projections of one input x [T, I], each [T, O]. One step of the graph for all: their gradients by x
 /// are summed inside the matrix products, and nothing of the size of x is kept beside x itself. All are split alike.
+/// Where `rows` are split, x of column-parallel projections and the results of row-parallel ones are this rank's rows
+/// only. `keys` belong to the rows of x.
 std::vector<at::Tensor> project(const at::Tensor& x, const std::vector<LoraLinear*>& projections,
-                                const ops::DropoutKeys& keys);
+                                const ops::DropoutKeys& keys, const RowShare& rows = {});
 
 /// Parameters of the LoraLinears inside `module` of which this rank holds a part only, by the names of module.named_parameters().
 std::map<std::string, ParameterPart> split_parameters(const torch::nn::Module& module);

@@ -13,8 +13,8 @@ at::ScalarType compute_type(const std::string& precision) {
   usage_error("precision = '{}' is not known: f32, bf16, f64", precision);
 }
 
-MedfuseModel::MedfuseModel(const ModelOptions& options, const TensorParallelPtr& ranks)
-    : MedfuseModel(options, TextEncoder::load(options.text, compute_type(options.precision), options.seed, ranks)) {}
+MedfuseModel::MedfuseModel(const ModelOptions& options, const TensorParallelPtr& ranks, const WeightStorePtr& store)
+    : MedfuseModel(options, TextEncoder::load(options.text, compute_type(options.precision), options.seed, ranks, store)) {}
 
 MedfuseModel::MedfuseModel(const ModelOptions& options, std::shared_ptr<TextEncoder> text_encoder)
     : text(std::move(text_encoder)),

@@ -37,7 +37,8 @@ class MedfuseModel : public torch::nn::Module {
  public:
   /// Reads the text encoder's weights from options.text.model. Heads and small models are float32, or float64 with
   /// precision f64. Throws as TextEncoder::load does.
-  explicit MedfuseModel(const ModelOptions& options, const TensorParallelPtr& ranks = no_tensor_parallel());
+  explicit MedfuseModel(const ModelOptions& options, const TensorParallelPtr& ranks = no_tensor_parallel(),
+                        const WeightStorePtr& store = nullptr);
   /// With a text encoder that is there already (tests, random weights).
   MedfuseModel(const ModelOptions& options, std::shared_ptr<TextEncoder> text_encoder);
 

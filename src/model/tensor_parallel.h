@@ -18,6 +18,13 @@ struct TensorParallel {
   int size = 1;
   /// In place, over the ranks, the same bits on each. Undefined where size is 1.
   std::function<void(const at::Tensor&)> sum;
+
+  /// Whether tokens between the projections are divided among the ranks (row_share.h); then the following are there too.
+  bool sequence = false;
+  /// [n, F] -> [size * n, F]: the rows of all ranks in rank order.
+  std::function<at::Tensor(const at::Tensor&)> gather;
+  /// [size * n, F] -> [n, F]: this rank's rows of the sum over the ranks, with the bits of `sum`.
+  std::function<at::Tensor(const at::Tensor&)> sum_scatter;
 };
 
 /// Shared by all that is split; never null.

@@ -65,24 +65,27 @@ std::vector<std::int64_t> host_lengths(const at::Tensor& tokens_BL, const at::Te
 }  // namespace
 
 TextEncoder::TextEncoder(const TextOptions& options, const weights::LlamaConfig& config, at::ScalarType dtype,
-                         std::uint64_t seed, const TensorParallelPtr& ranks)
+                         std::uint64_t seed, const TensorParallelPtr& ranks, const WeightStorePtr& store)
     : config_(config) {
   check_dtype(dtype);
-  model_ = register_module("model", std::make_shared<LlamaModel>(options, config, seed, random_source(dtype, seed), ranks));
+  model_ = register_module(
+      "model", std::make_shared<LlamaModel>(options, config, seed, random_source(dtype, seed), ranks, store));
 }
 
 TextEncoder::TextEncoder(const TextOptions& options, const weights::LlamaConfig& config,
                          const weights::Safetensors& weights, at::ScalarType dtype, std::uint64_t seed,
-                         const TensorParallelPtr& ranks)
+                         const TensorParallelPtr& ranks, const WeightStorePtr& store)
     : config_(config) {
   check_dtype(dtype);
-  model_ = register_module("model", std::make_shared<LlamaModel>(options, config, seed, file_source(weights, dtype), ranks));
+  model_ = register_module(
+      "model", std::make_shared<LlamaModel>(options, config, seed, file_source(weights, dtype), ranks, store));
 }
 
 std::shared_ptr<TextEncoder> TextEncoder::load(const TextOptions& options, at::ScalarType dtype, std::uint64_t seed,
-                                               const TensorParallelPtr& ranks) {
+                                               const TensorParallelPtr& ranks, const WeightStorePtr& store) {
   const weights::LlamaConfig config = weights::read_llama_config(options.model);
-  return std::make_shared<TextEncoder>(options, config, weights::Safetensors::open(options.model), dtype, seed, ranks);
+  return std::make_shared<TextEncoder>(options, config, weights::Safetensors::open(options.model), dtype, seed, ranks,
+                                       store);
 }
 
 at::Tensor TextEncoder::hidden(const at::Tensor& tokens_BL, const ops::DropoutKeys& keys) {
@@ -99,6 +102,10 @@ at::Tensor TextEncoder::embed(const at::Tensor& tokens_BL, const at::Tensor& len
 void TextEncoder::cache_frozen_states(std::int64_t bytes) { model_->cache().resize(bytes); }
 
 std::int64_t TextEncoder::cached_bytes() const { return model_->cache().bytes(); }
+
+void TextEncoder::idle_forward() const { model_->passes().idle_forward(); }
+
+void TextEncoder::idle_backward() const { model_->passes().idle_backward(); }
 
 void TextEncoder::set_recompute(Recompute mode) { model_->set_recompute(mode); }
 

@@ -10,6 +10,7 @@
 #include "src/model/options.h"
 #include "src/model/recompute.h"
 #include "src/model/tensor_parallel.h"
+#include "src/model/weight_store.h"
 #include "src/ops/dropout.h"
 #include "src/weights/hf_config.h"
 #include "src/weights/safetensors.h"
@@ -22,17 +23,20 @@ class LlamaModel;
 /// model.layers.0.self_attn.q_proj.weight (buffer), model.layers.0.self_attn.q_proj.lora_A.weight (parameter).
 class TextEncoder : public torch::nn::Module {
  public:
-  /// Random base weights, a function of the seed: for tests and dry runs.
+  /// Random base weights, a function of the seed: for tests and dry runs. `store` takes the embedding and the blocks into
+  /// its care, one after the other as they are made.
   TextEncoder(const TextOptions& options, const weights::LlamaConfig& config, at::ScalarType dtype, std::uint64_t seed,
-              const TensorParallelPtr& ranks = no_tensor_parallel());
+              const TensorParallelPtr& ranks = no_tensor_parallel(), const WeightStorePtr& store = nullptr);
   /// Base weights from `weights` (names with or without the leading "model."); those of type `dtype` stay in the
   /// mapping, others are converted. Throws Error(data) for a missing tensor or another shape than config.json says,
   /// Error(usage) for options that do not fit the model.
   TextEncoder(const TextOptions& options, const weights::LlamaConfig& config, const weights::Safetensors& weights,
-              at::ScalarType dtype, std::uint64_t seed, const TensorParallelPtr& ranks = no_tensor_parallel());
+              at::ScalarType dtype, std::uint64_t seed, const TensorParallelPtr& ranks = no_tensor_parallel(),
+              const WeightStorePtr& store = nullptr);
   /// Reads the Hugging Face folder options.model. dtype: kFloat, kBFloat16 or kDouble, the type of weights and compute.
   static std::shared_ptr<TextEncoder> load(const TextOptions& options, at::ScalarType dtype, std::uint64_t seed,
-                                           const TensorParallelPtr& ranks = no_tensor_parallel());
+                                           const TensorParallelPtr& ranks = no_tensor_parallel(),
+                                           const WeightStorePtr& store = nullptr);
 
   /// Final-norm hidden states of every token, [B, L, D]. tokens_BL: int64. Every row counts as full.
   at::Tensor hidden(const at::Tensor& tokens_BL, const ops::DropoutKeys& keys = {});
@@ -47,6 +51,11 @@ class TextEncoder : public torch::nn::Module {
   /// holds. 0 switches it off, as at first. Without blocks below the lowest adapter it does nothing.
   void cache_frozen_states(std::int64_t bytes);
   std::int64_t cached_bytes() const;
+
+  /// The ranks behind a weight store make the same passes: what one without texts does in place of a forward and of a
+  /// backward pass. Nothing without a store.
+  void idle_forward() const;
+  void idle_backward() const;
 
   /// What blocks compute again in a backward pass instead of keeping it. At first: nothing. Changes no result.
   void set_recompute(Recompute mode);

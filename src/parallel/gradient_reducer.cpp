@@ -42,7 +42,7 @@ class LoneReducer : public WholeReducer {
  public:
   using WholeReducer::WholeReducer;
 
-  void prepare() override {}
+  void prepare(bool) override {}
 
   void finish() override {
     const at::NoGradGuard no_grad;
@@ -62,7 +62,9 @@ class BucketedReducer : public WholeReducer {
         buckets_(std::move(buckets)),
         queue_(buckets_, [this](std::size_t bucket) { launch(bucket); }) {}
 
-  void prepare() override { queue_.prepare(); }
+  void prepare(bool last) override {
+    if (last) queue_.prepare();
+  }
 
   void finish() override {
     queue_.finish();

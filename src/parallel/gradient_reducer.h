@@ -18,11 +18,12 @@ namespace medfuse::parallel {
 class GradientReducer {
  public:
   virtual ~GradientReducer() = default;
-  /// Before the backward pass of the last micro-batch of a step (and so even on a rank that has none): from now on a
-  /// gradient that has been accumulated may be sent, while the pass still computes others. Until finish() that pass is
-  /// the only one to touch the gradients, and nothing else may use the communicator: ranks without a sample would meet
-  /// in another order. Without prepare() nothing is sent before finish().
-  virtual void prepare() = 0;
+  /// Before the backward pass of a micro-batch; `last`: of the step's last. All ranks call it equally often in a step,
+  /// also in place of a pass for which they have no sample. Before the last one (with Sharded::gradients before each) a
+  /// gradient that has been accumulated may be sent from now on, while the pass still computes others. Until the next
+  /// prepare() or finish() that pass is the only one to touch the gradients, and nothing else may use the communicator:
+  /// ranks without a sample would meet in another order. Without prepare() nothing is sent before finish().
+  virtual void prepare(bool last) = 0;
   /// After that backward pass. Collective. On return gradients() are the sums over the ranks, zero where no rank had a
   /// gradient. Throws Error(communication) if a peer is gone.
   virtual void finish() = 0;

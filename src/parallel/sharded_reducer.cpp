@@ -19,9 +19,11 @@ namespace {
 class ShardedReducer : public GradientReducer {
  public:
   ShardedReducer(const std::vector<at::Tensor>& parameters, std::vector<FlatBucket> buckets,
-                 cluster::Communicator& communicator)
+                 cluster::Communicator& communicator, Sharded what)
       : communicator_(communicator),
+        what_(what),
         buckets_(std::move(buckets)),
+        collected_(buckets_.size()),
         owned_(parameters.size()),
         gradients_(parameters.size()),
         queue_(buckets_, [this](std::size_t bucket) { launch(bucket); }) {
@@ -35,20 +37,22 @@ class ShardedReducer : public GradientReducer {
     }
   }
 
-  void prepare() override { queue_.prepare(); }
+  void prepare(bool last) override {
+    if (what_ == Sharded::states && !last) return;
+    if (under_way_) collect();
+    queue_.prepare();
+    under_way_ = true;
+  }
 
   void finish() override {
-    queue_.finish();
-    // A local list: should one fail, the others go with the exception and are not waited for.
-    std::vector<Sum> sums = std::exchange(sums_, {});
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-      sums[i].work->wait();
+    collect();
+    for (std::size_t i = 0; i < buckets_.size(); ++i) {
+      const at::Tensor shard = std::exchange(collected_[i], {});
       for (const FlatBucket::Part& part : buckets_[i].parts) {
-        const at::Tensor own = own_part(buckets_[i], part, sums[i].shard);
+        const at::Tensor own = own_part(buckets_[i], part, shard);
         const bool whole = own.numel() == part.parameter.numel();
         gradients_[part.number] = whole ? own.view(part.parameter.sizes()) : own;
       }
-      sums[i] = {};
     }
   }
 
@@ -91,6 +95,22 @@ class ShardedReducer : public GradientReducer {
     std::unique_ptr<cluster::Work> work;
   };
 
+  /// Waits for the sums of one pass, and adds them to those of earlier passes in the parameters' type.
+  void collect() {
+    queue_.finish();
+    // A local list: should one fail, the others go with the exception and are not waited for.
+    std::vector<Sum> sums = std::exchange(sums_, {});
+    under_way_ = false;
+    const at::NoGradGuard no_grad;
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      sums[i].work->wait();
+      at::Tensor& collected = collected_[i];
+      const at::Tensor shard = std::exchange(sums[i], {}).shard;
+      if (collected.defined()) collected.add_(shard);
+      else collected = what_ == Sharded::states ? shard : shard.to(buckets_[i].parts.front().parameter.scalar_type());
+    }
+  }
+
   /// Elements of a bucket for each rank; the last rank's may reach over the end, which is filled with zeros.
   std::int64_t block(const FlatBucket& bucket) const {
     return std::max<std::int64_t>(1, (bucket.elements + communicator_.size() - 1) / communicator_.size());
@@ -131,7 +151,10 @@ class ShardedReducer : public GradientReducer {
   }
 
   cluster::Communicator& communicator_;
+  Sharded what_;
   std::vector<FlatBucket> buckets_;
+  std::vector<at::Tensor> collected_;  // this rank's block of each bucket, summed over the passes so far
+  bool under_way_ = false;             // a pass is prepared, its sums not collected
   std::vector<ElementRange> owned_;    // of each parameter
   std::vector<at::Tensor> gradients_;  // of each parameter's owned elements, between finish() and drop_gradients()
   std::vector<Sum> sums_;              // under way, by bucket
@@ -141,14 +164,14 @@ class ShardedReducer : public GradientReducer {
 }  // namespace
 
 std::unique_ptr<GradientReducer> make_sharded_reducer(std::vector<at::Tensor> parameters,
-                                                      cluster::Communicator& communicator,
+                                                      cluster::Communicator& communicator, Sharded what,
                                                       const ReducerOptions& options) {
   if (communicator.size() == 1) return make_bucketed_reducer(std::move(parameters), communicator, options);
   auto buckets = flat_buckets(parameters, options.bucket_mib, options.dtype);
   for (const at::Tensor& parameter : parameters) {
     if (!parameter.is_contiguous()) throw std::logic_error("sharded reducer: a parameter is not contiguous");
   }
-  return std::make_unique<ShardedReducer>(parameters, std::move(buckets), communicator);
+  return std::make_unique<ShardedReducer>(parameters, std::move(buckets), communicator, what);
 }
 
 }  // namespace medfuse::parallel

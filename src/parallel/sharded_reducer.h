@@ -1,4 +1,4 @@
-// ZeRO-1 (Rajbhandari et al., arXiv 1910.02054): each rank gets the sums of its share of the gradients, updates those
+// ZeRO-1 and 2 (Rajbhandari et al., arXiv 1910.02054): each rank gets the sums of its share of the gradients, updates those
 // elements of the parameters, so that it keeps optimiser state for them only, and hands them to the others.
 #pragma once
 
@@ -9,12 +9,17 @@
 
 namespace medfuse::parallel {
 
+/// What a rank keeps its share of between micro-batches: optimiser states only (ZeRO-1: gradients are accumulated whole
+/// and travel once a step), or the accumulated gradients too (ZeRO-2: they travel after every micro-batch).
+enum class Sharded { states, gradients };
+
 /// Buckets and their order as of make_bucketed_reducer(). Rank r of n owns the r-th of n equal blocks of each bucket,
 /// at most one run of each parameter's elements; which, follows from the list, the bucket size and n alone. The sums are
-/// those of make_bucketed_reducer(), to the bit over MPI. Parameters are contiguous. On one rank there is nothing to
+/// those of make_bucketed_reducer(), to the bit over MPI if a step is one micro-batch or only states are sharded.
+/// Parameters are contiguous. On one rank there is nothing to
 /// share: then it is a bucketed reducer. Throws std::logic_error as make_bucketed_reducer() does.
 std::unique_ptr<GradientReducer> make_sharded_reducer(std::vector<at::Tensor> parameters,
-                                                      cluster::Communicator& communicator,
+                                                      cluster::Communicator& communicator, Sharded what,
                                                       const ReducerOptions& options = {});
 
 }  // namespace medfuse::parallel

@@ -47,15 +47,21 @@ StepReport EncodersStage::step(std::int64_t step) {
 void EncodersStage::text_step(std::int64_t step, StepReport& report) {
   const auto micro_batches = text_feed_.micro_batches(step);
   const double decisions = static_cast<double>(options_.batch) * static_cast<double>(reader_.info().diseases.size());
+  const auto passes = static_cast<std::size_t>(text_feed_.passes());
   double loss_share = 0;
-  if (micro_batches.empty()) text_updater_.prepare();
-  for (std::size_t i = 0; i < micro_batches.size(); ++i) {
+  for (std::size_t i = 0; i < passes; ++i) {
+    if (i >= micro_batches.size()) {
+      model_.text->idle_forward();
+      text_updater_.prepare(i + 1 == passes);
+      model_.text->idle_backward();
+      continue;
+    }
     const Batch batch = make_batch(reader_, micro_batches[i], options_.seed, "encoders.text", model_.state_type(), device_,
                                    {.text = true, .labs = false});
     const ops::DropoutKeys keys{batch.keys_B};
     const at::Tensor logits_BK = model_.text_head->forward(model_.embed(batch.tokens_BL, batch.lengths_B, keys));
     const at::Tensor loss = label_loss_sum(logits_BK, batch.labels_BK) / decisions;
-    if (i + 1 == micro_batches.size()) text_updater_.prepare();
+    text_updater_.prepare(i + 1 == passes);
     loss.backward();
     loss_share += loss.item<double>();
     report.samples_share += static_cast<double>(batch.size());
@@ -89,13 +95,17 @@ void EncodersStage::lab_step(std::int64_t step, StepReport& report) {
   const model::LabCounts global{static_cast<std::int64_t>(cells[0]), static_cast<std::int64_t>(cells[1])};
 
   double loss_share = 0;
-  if (masked.empty()) lab_updater_.prepare();
-  for (std::size_t i = 0; i < masked.size(); ++i) {
+  const auto passes = static_cast<std::size_t>(lab_feed_.passes());
+  for (std::size_t i = 0; i < passes; ++i) {
+    if (i >= masked.size()) {
+      lab_updater_.prepare(i + 1 == passes);
+      continue;
+    }
     const auto& [batch, keep_BC] = masked[i];
     const at::Tensor predictions_BC = model_.labs->forward(batch.labs_BC, keep_BC, ops::DropoutKeys{batch.keys_B});
     const at::Tensor loss =
         model::lab_loss(predictions_BC, batch.labs_BC, batch.observed_BC, keep_BC).total(global);
-    if (i + 1 == masked.size()) lab_updater_.prepare();
+    lab_updater_.prepare(i + 1 == passes);
     loss.backward();
     loss_share += loss.item<double>();
   }

@@ -44,4 +44,9 @@ std::vector<std::vector<data::Draw>> Feed::micro_batches(std::int64_t step) {
   return mine;
 }
 
+std::int64_t Feed::passes() const {
+  const std::int64_t samples = (batch_ + ranks_ - 1) / ranks_;
+  return (samples + micro_batch_ - 1) / micro_batch_;
+}
+
 }  // namespace medfuse::train

@@ -25,6 +25,9 @@ class Feed {
   /// Draw::index is the sample's index in the reader.
   std::vector<std::vector<data::Draw>> micro_batches(std::int64_t step);
 
+  /// Micro-batches of the rank that has most, in every step.
+  std::int64_t passes() const;
+
   std::int64_t batch() const { return batch_; }
   std::int64_t samples() const { return stream_.size(); }
 

@@ -80,10 +80,14 @@ model::FusionOutput FusionStage::forward(const Batch& batch) {
   return model_.fusion->forward(embedding_BD, labs.tokens_BTW, labs.mask_BT, keys);
 }
 
+void FusionStage::idle_forward() {
+  if (model_.fusion->uses_text()) model_.text->idle_forward();
+}
+
 double FusionStage::fit_estimator(const at::Tensor& specific_BF, const at::Tensor& shared_BG, std::int64_t step) {
   at::Tensor likelihood;
   for (std::int64_t i = 0; i < options_.fusion_stage.estimator_steps; ++i) {
-    estimator_updater_->prepare();
+    estimator_updater_->prepare(true);
     likelihood = model_.estimator->log_likelihood_sum(specific_BF, shared_BG) / static_cast<double>(options_.batch);
     (-likelihood).backward();
     estimator_updater_->update(step);
@@ -128,12 +132,16 @@ StepReport FusionStage::step(std::int64_t step) {
     batches.push_back(make_batch(reader_, draws, options_.seed, name_, model_.state_type(), device_, parts));
   }
   const bool with_information = estimator_updater_ != nullptr;
-  const bool one_pass = batches.size() == 1;
+  const auto passes = static_cast<std::size_t>(feed_.passes());
+  const bool one_pass = passes == 1;
 
   std::vector<model::FusionOutput> outputs;  // of the first pass
   if (with_information || one_pass) {
     const torch::AutoGradMode gradients(one_pass);
-    for (const auto& batch : batches) outputs.push_back(forward(batch));
+    for (std::size_t i = 0; i < passes; ++i) {
+      if (i < batches.size()) outputs.push_back(forward(batches[i]));
+      else idle_forward();
+    }
   }
   Information mutual;
   if (with_information) {
@@ -151,8 +159,13 @@ StepReport FusionStage::step(std::int64_t step) {
   const double decisions = static_cast<double>(options_.batch) * static_cast<double>(reader_.info().diseases.size());
   double prediction_share = 0;
   std::int64_t row = 0;
-  if (batches.empty()) updater_.prepare();
-  for (std::size_t i = 0; i < batches.size(); ++i) {
+  for (std::size_t i = 0; i < passes; ++i) {
+    if (i >= batches.size()) {
+      if (!one_pass) idle_forward();
+      updater_.prepare(i + 1 == passes);
+      if (parts.text && train_encoders_) model_.text->idle_backward();
+      continue;
+    }
     const Batch& batch = batches[i];
     const model::FusionOutput output = one_pass ? outputs[i] : forward(batch);
     const at::Tensor prediction = label_loss_sum(output.logits_BK, batch.labels_BK) / decisions;
@@ -162,7 +175,7 @@ StepReport FusionStage::step(std::int64_t step) {
       loss = loss + (output.specific_BF * mutual.specific_gradient_BF.narrow(0, row, batch.size())).sum() +
              (output.shared_BG * mutual.shared_gradient_BG.narrow(0, row, batch.size())).sum();
     }
-    if (i + 1 == batches.size()) updater_.prepare();
+    updater_.prepare(i + 1 == passes);
     loss.backward();
     row += batch.size();
     prediction_share += prediction.item<double>();

@@ -46,6 +46,8 @@ class FusionStage : public Stage {
   };
 
   model::FusionOutput forward(const Batch& batch);
+  /// In its place on a rank that has no batch.
+  void idle_forward();
   Information information(const at::Tensor& specific_BF, const at::Tensor& shared_BG, std::int64_t step);
   double fit_estimator(const at::Tensor& specific_BF, const at::Tensor& shared_BG, std::int64_t step);
 

@@ -32,8 +32,9 @@ struct FusionStageOptions {
 
 struct ParallelOptions {
   std::int64_t tensor = 1;         ///< ranks that hold one text encoder together
+  bool sequence = false;           ///< whether those also share the tokens between its projections
   bool across_nodes = false;       ///< whether those may be on several nodes
-  std::int64_t zero = 0;           ///< 1: each rank keeps and updates its share of the optimiser states (ZeRO-1)
+  std::int64_t zero = 0;           ///< each rank keeps its share of 1: optimiser states; 2: gradients too; 3: frozen weights too
   double bucket_mib = 32;             ///< gradients travel in buckets of about this size
   std::string reduce_dtype = "auto";  ///< of gradients on the wire: f32, f64, bf16, f16; auto: their own
 };

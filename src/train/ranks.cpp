@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <string>
 
+#include "src/parallel/weight_shards.h"
+
 namespace medfuse::train {
 
 std::vector<double> sum_over_ranks(cluster::Communicator& host, const std::vector<double>& values) {
@@ -13,11 +15,32 @@ std::vector<double> sum_over_ranks(cluster::Communicator& host, const std::vecto
   return {sums.data_ptr<double>(), sums.data_ptr<double>() + sums.numel()};
 }
 
-model::TensorParallelPtr tensor_parallel(cluster::Communicator& group) {
+model::TensorParallelPtr tensor_parallel(cluster::Communicator& group, bool sequence) {
   if (group.size() == 1) return model::no_tensor_parallel();
-  model::TensorParallel ranks{group.rank(), group.size(), {}};
+  model::TensorParallel ranks;
+  ranks.rank = group.rank();
+  ranks.size = group.size();
   ranks.sum = [&group](const at::Tensor& x) { group.all_reduce(x, cluster::Reduction::sum)->wait(); };
+  ranks.sequence = sequence;
+  ranks.gather = [&group](const at::Tensor& own_NF) {
+    const at::Tensor all = at::empty({group.size() * own_NF.size(0), own_NF.size(1)}, own_NF.options());
+    group.all_gather(all, own_NF)->wait();
+    return all;
+  };
+  ranks.sum_scatter = [&group](const at::Tensor& partial_NF) {
+    const at::Tensor own = at::empty({partial_NF.size(0) / group.size(), partial_NF.size(1)}, partial_NF.options());
+    group.reduce_scatter(own, partial_NF, cluster::Reduction::sum)->wait();
+    return own;
+  };
   return std::make_shared<const model::TensorParallel>(std::move(ranks));
+}
+
+model::WeightStorePtr shared_weights(cluster::Communicator& group) {
+  if (group.size() == 1) return nullptr;
+  const auto shards = std::make_shared<parallel::WeightShards>(group.split(0, group.rank()));
+  return std::make_shared<const model::WeightStore>(model::WeightStore{
+      [shards](const std::vector<at::Tensor>& weights) { shards->adopt(weights); },
+      [shards](std::size_t unit, std::optional<std::size_t> next) { shards->fetch(unit, next); }});
 }
 
 checkpoint::Team team_of(cluster::Communicator& host) {

@@ -8,6 +8,7 @@
 #include "cluster/communicator.h"
 #include "src/checkpoint/team.h"
 #include "src/model/tensor_parallel.h"
+#include "src/model/weight_store.h"
 
 namespace medfuse::train {
 
@@ -16,10 +17,10 @@ struct Ranks {
   /// Data parallelism over all ranks.
   Ranks(cluster::Communicator& all_host, cluster::Communicator& all_device)
       : host(all_host), device(all_device), world(all_host) {}
-  /// `tensor_device`: those that hold one model together.
+  /// `model_host`, `model_device`: those that hold one model together.
   Ranks(cluster::Communicator& data_host, cluster::Communicator& data_device, cluster::Communicator& all_host,
-        cluster::Communicator& tensor_host, cluster::Communicator& tensor_device)
-      : host(data_host), device(data_device), world(all_host), tensor_host(&tensor_host), tensor_device(&tensor_device) {}
+        cluster::Communicator& model_host, cluster::Communicator& model_device)
+      : host(data_host), device(data_device), world(all_host), tensor_host(&model_host), tensor_device(&model_device) {}
 
   cluster::Communicator& host;    ///< data dimension, host tensors
   cluster::Communicator& device;  ///< data dimension, device tensors
@@ -34,8 +35,13 @@ struct Ranks {
 /// Elementwise over the ranks, in float64. Collective.
 std::vector<double> sum_over_ranks(cluster::Communicator& host, const std::vector<double>& values);
 
-/// The ranks of `group` as those that hold one model together. `group` must outlive it.
-model::TensorParallelPtr tensor_parallel(cluster::Communicator& group);
+/// The ranks of `group` as those that hold one model together, and with `sequence` also share the tokens between its
+/// projections. `group` must outlive it.
+model::TensorParallelPtr tensor_parallel(cluster::Communicator& group, bool sequence = false);
+
+/// Frozen weights shared by the ranks of `group`, the data dimension's device tensors (ZeRO-3); null for a single rank.
+/// Collective.
+model::WeightStorePtr shared_weights(cluster::Communicator& group);
 
 /// What checkpoints need, made of collectives on bytes. `host` must outlive it.
 checkpoint::Team team_of(cluster::Communicator& host);

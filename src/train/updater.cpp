@@ -29,8 +29,9 @@ std::unique_ptr<parallel::GradientReducer> make_reducer(const std::vector<Parame
     for (const NamedTensor& parameter : group.parameters) tensors.push_back(parameter.tensor);
   }
   const parallel::ReducerOptions options{.bucket_mib = parallel.bucket_mib, .dtype = wire_type(parallel.reduce_dtype)};
-  return parallel.zero == 0 ? parallel::make_bucketed_reducer(std::move(tensors), communicator, options)
-                            : parallel::make_sharded_reducer(std::move(tensors), communicator, options);
+  if (parallel.zero == 0) return parallel::make_bucketed_reducer(std::move(tensors), communicator, options);
+  const auto what = parallel.zero == 1 ? parallel::Sharded::states : parallel::Sharded::gradients;
+  return parallel::make_sharded_reducer(std::move(tensors), communicator, what, options);
 }
 
 }  // namespace

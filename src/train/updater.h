@@ -23,8 +23,8 @@ class Updater {
           const ScheduleOptions& schedule, double clip, const ParallelOptions& parallel,
           Ranks ranks);
 
-  /// Before the backward pass of a step's last micro-batch, and so even on a rank that has none.
-  void prepare() { reducer_->prepare(); }
+  /// Before the backward pass of each micro-batch, or in its place on a rank that has none (see GradientReducer).
+  void prepare(bool last) { reducer_->prepare(last); }
   /// Collective. Uses up the gradients. Returns the global norm from before clipping. A norm that is not finite leaves
   /// the parameters as they are: every rank sees the same and stops the same way.
   double update(std::int64_t step);

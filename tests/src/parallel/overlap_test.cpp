@@ -73,7 +73,7 @@ TEST_F(OverlapTest, StartsDuringTheBackwardPass) {
     watched.lengths.clear();
     network.loss(samples(at::kFloat)).backward();  // a micro-batch that only accumulates
     EXPECT_TRUE(watched.lengths.empty());
-    reducer->prepare();
+    reducer->prepare(true);
     if (c_->rank() != 1) {  // which has no sample, and sends all in finish()
       network.loss(samples(at::kFloat, 2)).backward();
       EXPECT_EQ(watched.lengths.size(), 4u);
@@ -90,7 +90,7 @@ TEST_F(OverlapTest, KeepsTheOrderWhateverComesFirst) {
   const at::Tensor a = at::ones({1}).requires_grad_(), b = at::ones({2}).requires_grad_();
   const at::Tensor d = at::ones({3}).requires_grad_();
   const auto reducer = make_bucketed_reducer({a, b, d}, watched, {.bucket_mib = bucket_of_one});
-  reducer->prepare();
+  reducer->prepare(true);
   // Each rank computes them in another order.
   std::vector<at::Tensor> order = {a, b, d};
   std::rotate(order.begin(), order.begin() + c_->rank() % 3, order.end());
@@ -111,7 +111,7 @@ TEST_F(OverlapTest, GivesTheBitsOfAReductionBehindThePass) {
         const auto a = make_bucketed_reducer(overlapped.parameters, *c_, {.bucket_mib = mib, .dtype = wire});
         const auto b = make_bucketed_reducer(behind.parameters, *c_, {.bucket_mib = mib, .dtype = wire});
         for (std::uint64_t micro_batch = 0; micro_batch < 3; ++micro_batch) {
-          if (micro_batch == 2) a->prepare();
+          if (micro_batch == 2) a->prepare(true);
           if (c_->rank() != 1) overlapped.loss(samples(type, micro_batch)).backward();
           if (c_->rank() != 1) behind.loss(samples(type, micro_batch)).backward();
         }
@@ -132,7 +132,7 @@ TEST_F(OverlapTest, AParameterWithoutGradientDoesNoHarm) {
   const auto reducer = make_bucketed_reducer({a, unused, b, frozen}, watched, {.bucket_mib = bucket_of_one});
   for (int step = 0; step < 2; ++step) {
     for (const at::Tensor& parameter : {a, unused, b, frozen}) parameter.mutable_grad().reset();
-    reducer->prepare();
+    reducer->prepare(true);
     at::Tensor sum = a.sum() + 2 * b.sum();
     if (c_->rank() == 0 && step == 1) sum = sum + unused.sum();  // on one rank only
     sum.backward();
@@ -164,7 +164,7 @@ TEST_F(OverlapTest, TakesItsHooksAlong) {
   auto reducer = make_bucketed_reducer({a}, *c_);
   EXPECT_THROW(make_bucketed_reducer({b, a}, *c_), std::logic_error);
   EXPECT_THROW(make_bucketed_reducer({b, b}, *c_), std::logic_error);
-  reducer->prepare();
+  reducer->prepare(true);
   reducer->finish();
   reducer.reset();
   EXPECT_FALSE(torch::autograd::impl::post_acc_grad_hooks(a));
@@ -178,10 +178,10 @@ TEST_F(OverlapTest, RefusesAGradientThatChangesTooLate) {
   if (c_->size() == 1) GTEST_SKIP() << "nothing is sent on one rank";
   const at::Tensor a = at::ones({1}).requires_grad_(), b = at::ones({1}).requires_grad_();
   const auto reducer = make_bucketed_reducer({a, b}, *c_, {.bucket_mib = bucket_of_one});
-  reducer->prepare();
+  reducer->prepare(true);
   b.sum().backward();
   EXPECT_THROW(b.sum().backward(), std::logic_error);
-  EXPECT_THROW(reducer->prepare(), std::logic_error);
+  EXPECT_THROW(reducer->prepare(true), std::logic_error);
   reducer->finish();
 }
 

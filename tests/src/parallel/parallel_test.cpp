@@ -60,7 +60,7 @@ TEST(GradientReducer, SumsWhateverTheBuckets) {
       for (const bool mixed : {false, true}) {
         auto list = parameters(c->rank(), type, mixed);
         const auto reducer = make_bucketed_reducer(list, *c, {.bucket_mib = mib});
-        reducer->prepare();
+        reducer->prepare(true);
         reducer->finish();
         expect_sums(list, c->size());
       }

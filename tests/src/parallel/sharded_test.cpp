@@ -42,9 +42,9 @@ TEST(ShardedReducer, GivesEachRankItsPartOfTheSums) {
   for (const double mib : {1e-9, 5e-4, 32.0}) {
     const auto whole = parameters(c->rank()), parts = parameters(c->rank());
     const auto expected = make_bucketed_reducer(whole, *c, {.bucket_mib = mib});
-    const auto reducer = make_sharded_reducer(parts, *c, {.bucket_mib = mib});
+    const auto reducer = make_sharded_reducer(parts, *c, Sharded::states, {.bucket_mib = mib});
     expected->finish();
-    reducer->prepare();
+    reducer->prepare(true);
     reducer->finish();
     const auto owned = reducer->owned();
     const auto gradients = reducer->gradients();
@@ -73,11 +73,45 @@ TEST(ShardedReducer, GivesEachRankItsPartOfTheSums) {
   }
 }
 
+// Whole numbers: then the order of the sums does not show.
+TEST(ShardedReducer, GradientsOfSeveralPassesAddUp) {
+  const auto c = communicator();
+  const auto whole = parameters(c->rank()), parts = parameters(c->rank());
+  const auto expected = make_bucketed_reducer(whole, *c, {.bucket_mib = 5e-4});
+  const auto reducer = make_sharded_reducer(parts, *c, Sharded::gradients, {.bucket_mib = 5e-4});
+  for (const auto* list : {&whole, &parts}) {
+    for (const at::Tensor& parameter : *list) parameter.mutable_grad().reset();
+  }
+  for (std::uint64_t pass = 0; pass < 3; ++pass) {
+    expected->prepare(pass == 2);
+    reducer->prepare(pass == 2);
+    for (std::size_t p = 0; p < parts.size(); ++p) {
+      // What was accumulated before has gone to its owners.
+      if (c->size() > 1) {
+        ASSERT_FALSE(parts[p].grad().defined());
+      }
+      torch::manual_seed(100 * pass + 10 * p + static_cast<std::uint64_t>(c->rank()));
+      const at::Tensor gradient = at::randint(-9, 9, whole[p].sizes(), whole[p].options());
+      for (const at::Tensor& parameter : {whole[p], parts[p]}) {
+        at::Tensor& sum = parameter.mutable_grad();
+        sum = sum.defined() ? sum + gradient : gradient.clone();
+      }
+    }
+  }
+  expected->finish();
+  reducer->finish();
+  const auto owned = reducer->owned();
+  const auto gradients = reducer->gradients();
+  for (std::size_t p = 0; p < whole.size(); ++p) {
+    EXPECT_TRUE(at::equal(gradients[p].reshape({-1}), slice(whole[p].grad(), owned[p]))) << p;
+  }
+}
+
 TEST(ShardedReducer, SharesWhatEachRankHasUpdated) {
   const auto c = communicator();
   for (const double mib : {1e-9, 5e-4, 32.0}) {
     const auto before = parameters(0), list = parameters(c->rank());
-    const auto reducer = make_sharded_reducer(list, *c, {.bucket_mib = mib});
+    const auto reducer = make_sharded_reducer(list, *c, Sharded::states, {.bucket_mib = mib});
     const auto owned = reducer->owned();
     for (std::size_t p = 0; p < list.size(); ++p) slice(list[p], owned[p]).mul_(2);
     reducer->share_parameters();
@@ -93,17 +127,17 @@ TEST(ShardedReducer, SharesAreEqual) {
   torch::manual_seed(1);
   const std::vector<at::Tensor> list = {at::randn({123, 45}), at::randn({6789}), at::randn({10})};
   std::int64_t own = 0, all = 0;
-  for (const ElementRange& range : make_sharded_reducer(list, *c)->owned()) own += range.size();
+  for (const ElementRange& range : make_sharded_reducer(list, *c, Sharded::states)->owned()) own += range.size();
   for (const at::Tensor& parameter : list) all += parameter.numel();
   EXPECT_LE(own, (all + c->size() - 1) / c->size());
 }
 
 TEST(ShardedReducer, RefusesFaults) {
   const auto c = communicator();
-  EXPECT_THROW(make_sharded_reducer({}, *c), std::logic_error);
-  EXPECT_THROW(make_sharded_reducer({at::zeros({1})}, *c, {.bucket_mib = 0}), std::logic_error);
+  EXPECT_THROW(make_sharded_reducer({}, *c, Sharded::states), std::logic_error);
+  EXPECT_THROW(make_sharded_reducer({at::zeros({1})}, *c, Sharded::states, {.bucket_mib = 0}), std::logic_error);
   if (c->size() > 1) {
-    EXPECT_THROW(make_sharded_reducer({at::zeros({3, 2}).t()}, *c), std::logic_error);
+    EXPECT_THROW(make_sharded_reducer({at::zeros({3, 2}).t()}, *c, Sharded::states), std::logic_error);
   }
 }
 

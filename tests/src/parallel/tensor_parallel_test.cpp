@@ -51,11 +51,12 @@ at::Tensor part(const at::Tensor& whole, const std::map<std::string, ParameterPa
 
 double worst(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
 
-class TensorParallelTest : public testing::Test {
+/// With and without sequence parallelism.
+class TensorParallelTest : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
     world_ = cluster::make_mpi_communicator(cluster::test_process());
-    ranks_ = train::tensor_parallel(*world_);
+    ranks_ = train::tensor_parallel(*world_, GetParam());
     config_ = tiny_config(world_->size());
     torch::manual_seed(11);
     tokens_BL_ = torch::randint(0, 40, {5, 9}, torch::kInt64);
@@ -95,7 +96,7 @@ class TensorParallelTest : public testing::Test {
   ops::DropoutKeys keys_;
 };
 
-TEST_F(TensorParallelTest, EqualsTheWholeModel) {
+TEST_P(TensorParallelTest, EqualsTheWholeModel) {
   for (const double dropout : {0.0, 0.3}) {
     const auto whole = encoder(no_tensor_parallel(), dropout, at::kDouble);
     const auto split = encoder(ranks_, dropout, at::kDouble);
@@ -113,7 +114,7 @@ TEST_F(TensorParallelTest, EqualsTheWholeModel) {
 }
 
 // The optimiser runs on every copy: only the same bits keep copies together for thousands of steps.
-TEST_F(TensorParallelTest, CopiesHaveTheSameBits) {
+TEST_P(TensorParallelTest, CopiesHaveTheSameBits) {
   const auto split = encoder(ranks_, 0.3, at::kFloat);
   backward(*split);
   const auto parts = split_parameters(*split);
@@ -128,7 +129,7 @@ TEST_F(TensorParallelTest, CopiesHaveTheSameBits) {
   }
 }
 
-TEST_F(TensorParallelTest, HoldsItsShareOfTheWeights) {
+TEST_P(TensorParallelTest, HoldsItsShareOfTheWeights) {
   const auto bytes = [](const TextEncoder& encoder, const std::string& what) {
     std::int64_t sum = 0;
     for (const auto& item : encoder.named_buffers()) {
@@ -148,8 +149,8 @@ TEST_F(TensorParallelTest, HoldsItsShareOfTheWeights) {
   for (const auto& item : split->named_buffers()) EXPECT_TRUE(item.value().is_contiguous()) << item.key();
 }
 
-// A sum left out must show: otherwise the comparison above would prove nothing.
-TEST_F(TensorParallelTest, EveryForgottenSumIsNoticed) {
+// A sum or gathering left out must show: otherwise the comparison above would prove nothing.
+TEST_P(TensorParallelTest, EveryForgottenSumIsNoticed) {
   if (world_->size() == 1) GTEST_SKIP() << "nothing is summed on one rank";
   const auto whole = encoder(no_tensor_parallel(), 0.3, at::kDouble);
   backward(*whole);
@@ -158,6 +159,12 @@ TEST_F(TensorParallelTest, EveryForgottenSumIsNoticed) {
   TensorParallel forgetful = *ranks_;
   forgetful.sum = [&](const at::Tensor& x) {
     if (sums++ != forgotten) ranks_->sum(x);
+  };
+  forgetful.gather = [&](const at::Tensor& x) {
+    return sums++ != forgotten ? ranks_->gather(x) : x.repeat({world_->size(), 1});
+  };
+  forgetful.sum_scatter = [&](const at::Tensor& x) {
+    return sums++ != forgotten ? ranks_->sum_scatter(x) : x.chunk(world_->size())[world_->rank()].clone();
   };
   const auto shared = std::make_shared<const TensorParallel>(forgetful);
   const auto run = [&] {
@@ -180,7 +187,7 @@ TEST_F(TensorParallelTest, EveryForgottenSumIsNoticed) {
 }
 
 // The real weights, each rank reading its slices of the file: nine heads in three parts, one key/value head each.
-TEST_F(TensorParallelTest, SmolLM2InThreePartsEqualsTheWhole) {
+TEST_P(TensorParallelTest, SmolLM2InThreePartsEqualsTheWhole) {
   if (world_->size() != 3) GTEST_SKIP() << "needs three ranks";
   const char* const given = std::getenv("MEDFUSE_SMOLLM2");
   TextOptions options = adapted(0.1);
@@ -203,7 +210,25 @@ TEST_F(TensorParallelTest, SmolLM2InThreePartsEqualsTheWhole) {
   }
 }
 
-TEST_F(TensorParallelTest, RefusesDegreesThatDoNotSplitTheModel) {
+// Between the projections a rank has its share of the tokens: what blocks keep there shrinks with the ranks.
+TEST_P(TensorParallelTest, SharesTheRowsEvenly) {
+  const at::Tensor all = torch::arange(7 * 3, torch::kFloat64).view({7, 3});
+  const RowShare share(ranks_, 7);
+  ASSERT_EQ(share.split(), GetParam() && world_->size() > 1);
+  if (!share.split()) {
+    EXPECT_TRUE(at::equal(share.own(all), all));
+    return;
+  }
+  const std::int64_t each = (7 + world_->size() - 1) / world_->size();
+  EXPECT_EQ(share.own(all).size(0), each);
+  EXPECT_TRUE(at::equal(share.all(share.own(all)), all));
+  EXPECT_TRUE(at::equal(share.all(share.sum(all)), all * world_->size()));
+  const at::Tensor own = share.own(all).requires_grad_();
+  (share.joined(own) * all).sum().backward();
+  EXPECT_TRUE(at::equal(own.grad(), share.own(all)));
+}
+
+TEST_P(TensorParallelTest, RefusesDegreesThatDoNotSplitTheModel) {
   try {
     check_tensor_degree(2, 9, 3, 1536);
     FAIL() << "9 heads on 2 ranks";
@@ -215,6 +240,9 @@ TEST_F(TensorParallelTest, RefusesDegreesThatDoNotSplitTheModel) {
   EXPECT_NO_THROW(check_tensor_degree(3, 9, 3, 1536));
   EXPECT_NO_THROW(check_tensor_degree(16, 32, 8, 14336));  // Llama-3-8B, two ranks to a key/value head
 }
+
+INSTANTIATE_TEST_SUITE_P(Sequence, TensorParallelTest, testing::Bool(),
+                         [](const auto& given) { return given.param ? "shared" : "whole"; });
 
 }  // namespace
 }  // namespace medfuse::model

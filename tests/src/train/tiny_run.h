@@ -117,9 +117,10 @@ inline weights::LlamaConfig llama(std::int64_t key_heads = 2) {
 
 inline std::unique_ptr<model::MedfuseModel> make_model(
     const TrainOptions& o, const data::PackedInfo& info,
-    const model::TensorParallelPtr& ranks = model::no_tensor_parallel(), std::int64_t key_heads = 2) {
+    const model::TensorParallelPtr& ranks = model::no_tensor_parallel(), std::int64_t key_heads = 2,
+    const model::WeightStorePtr& store = nullptr) {
   auto text =
-      std::make_shared<model::TextEncoder>(o.text, llama(key_heads), model::compute_type(o.precision), o.seed, ranks);
+      std::make_shared<model::TextEncoder>(o.text, llama(key_heads), model::compute_type(o.precision), o.seed, ranks, store);
   text->cache_frozen_states(o.text_cache_mib << 20);
   return std::make_unique<model::MedfuseModel>(model_options(o, info), text);
 }
@@ -131,14 +132,17 @@ struct Run {
   Parameters parameters;
   std::vector<double> losses;
   std::vector<double> information;  ///< vCLUB estimate of each fusion step
+  model::WeightStorePtr store;      ///< of the frozen weights, if ranks share them
 };
 
 /// Trains to the end. `after_step` may throw, to break a run off.
 inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks ranks, const fs::path& checkpoints,
                  std::int64_t checkpoint_every = 0, const std::function<void(const StepRecord&)>& after_step = {},
                  std::int64_t key_heads = 2) {
-  const auto tensor_ranks = ranks.tensor_device ? tensor_parallel(*ranks.tensor_device) : model::no_tensor_parallel();
-  const std::shared_ptr<model::MedfuseModel> model = make_model(o, reader.info(), tensor_ranks, key_heads);
+  const auto tensor_ranks = ranks.tensor_device ? tensor_parallel(*ranks.tensor_device, o.parallel.sequence)
+                                                : model::no_tensor_parallel();
+  const auto store = o.parallel.zero == 3 ? shared_weights(ranks.device) : nullptr;
+  const std::shared_ptr<model::MedfuseModel> model = make_model(o, reader.info(), tensor_ranks, key_heads, store);
   std::vector<Trainer::StagePlan> plans = {
       {"encoders", EncodersStage::count_steps(o, reader),
        [&] { return std::make_unique<EncodersStage>(o, *model, reader, ranks); }},
@@ -146,6 +150,7 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
        [&] { return std::make_unique<FusionStage>(o, *model, reader, ranks); }}};
   Run run;
   run.model = model;
+  run.store = store;
   Observer observer;
   observer.stepped = [&](const StepRecord& record) {
     run.losses.push_back(record.loss);

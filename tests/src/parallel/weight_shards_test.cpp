@@ -1,0 +1,112 @@
+// Weights that the ranks share: whole when fetched, to the bit, and otherwise a share of them.
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <optional>
+
+#include "cluster/mpi_communicator.h"
+#include "src/parallel/weight_shards.h"
+#include "tests/cluster/test_process.h"
+#include "tests/src/parallel/wrapped_communicator.h"
+
+namespace medfuse::parallel {
+namespace {
+
+/// The same on every rank: units of odd sizes, a transposed weight, a narrow one, and one of two bytes an element.
+std::vector<std::vector<at::Tensor>> units() {
+  torch::manual_seed(7);
+  return {{torch::randn({40, 24})},
+          {torch::randn({13, 7}), torch::randn({5}), torch::randn({30, 11}).t()},
+          {torch::randn({13, 7}), torch::randn({5}), torch::randn({9, 50}).narrow(1, 3, 30)},
+          {torch::randn({3, 100}).to(at::kBFloat16)},
+          {torch::randn({1})}};
+}
+
+std::int64_t bytes_of(const std::vector<at::Tensor>& weights) {
+  std::int64_t bytes = 0;
+  for (const at::Tensor& weight : weights) bytes += static_cast<std::int64_t>(weight.nbytes());
+  return bytes;
+}
+
+/// Leaves out one gathering: this rank sees its own share in the place of all.
+class Forgetful : public WrappedCommunicator {
+ public:
+  using WrappedCommunicator::WrappedCommunicator;
+  std::unique_ptr<cluster::Work> all_gather(const at::Tensor& output, const at::Tensor& input) override {
+    auto work = WrappedCommunicator::all_gather(output, input);
+    if (forget) {
+      work->wait();
+      output.view({size(), -1}).copy_(input.expand({size(), -1}));
+    }
+    return work;
+  }
+  bool forget = false;
+};
+
+class WeightShardsTest : public testing::Test {
+ protected:
+  void SetUp() override { world_ = cluster::make_mpi_communicator(cluster::test_process()); }
+  std::unique_ptr<cluster::Communicator> world_;
+};
+
+TEST_F(WeightShardsTest, AUnitIsWholeWhenItIsFetched) {
+  const auto expected = units(), given = units();
+  WeightShards shards(world_->split(0, world_->rank()));
+  for (const auto& unit : given) shards.adopt(unit);
+  EXPECT_EQ(shards.whole_bytes(), 0);
+  const auto fetch = [&](std::size_t unit, std::optional<std::size_t> next) {
+    shards.fetch(unit, next);
+    for (std::size_t i = 0; i < expected[unit].size(); ++i) {
+      EXPECT_TRUE(at::equal(given[unit][i], expected[unit][i])) << "unit " << unit << ", weight " << i;
+    }
+  };
+  for (std::size_t unit = 0; unit < given.size(); ++unit) {
+    fetch(unit, unit + 1 < given.size() ? std::optional(unit + 1) : std::nullopt);
+  }
+  for (std::size_t unit = given.size(); unit-- > 1;) fetch(unit, unit - 1);
+  fetch(3, 1);  // not what was announced
+  fetch(3, std::nullopt);
+  fetch(2, 3);
+}
+
+TEST_F(WeightShardsTest, ARankKeepsItsShareAndTwoUnits) {
+  const auto given = units();
+  std::int64_t all = 0, largest = 0;
+  for (const auto& unit : given) {
+    all += bytes_of(unit);
+    largest = std::max(largest, bytes_of(unit));
+  }
+  WeightShards shards(world_->split(0, world_->rank()));
+  for (const auto& unit : given) shards.adopt(unit);
+  // Weights begin at multiples of 64 elements, of four bytes.
+  const std::int64_t padding = 11 * 64 * 4;
+  EXPECT_LE(shards.share_bytes(), (all + padding) / world_->size() + 4 * static_cast<std::int64_t>(given.size()));
+  EXPECT_GE(shards.share_bytes() * world_->size(), all);
+  for (std::size_t unit = 0; unit + 1 < given.size(); ++unit) {
+    shards.fetch(unit, unit + 1);
+    EXPECT_LE(shards.whole_bytes(), bytes_of(given[unit]) + bytes_of(given[unit + 1]) + padding);
+  }
+}
+
+TEST_F(WeightShardsTest, AForgottenGatheringIsNoticed) {
+  if (world_->size() == 1) GTEST_SKIP() << "nothing is gathered from others on one rank";
+  const auto expected = units(), given = units();
+  auto wrapped = std::make_unique<Forgetful>(*world_);
+  Forgetful& group = *wrapped;
+  WeightShards shards(std::move(wrapped));
+  for (const auto& unit : given) shards.adopt(unit);
+  group.forget = true;
+  shards.fetch(0, std::nullopt);
+  EXPECT_FALSE(at::equal(given[0][0], expected[0][0]));
+}
+
+TEST_F(WeightShardsTest, RefusesFaults) {
+  WeightShards shards(world_->split(0, world_->rank()));
+  EXPECT_THROW(shards.adopt({}), std::logic_error);
+  EXPECT_THROW(shards.adopt({at::zeros({2}), at::zeros({2}, at::kDouble)}), std::logic_error);
+  EXPECT_THROW(shards.fetch(0, std::nullopt), std::out_of_range);
+}
+
+}  // namespace
+}  // namespace medfuse::parallel
