@@ -3,9 +3,15 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "cluster/mesh.h"
 #include "cluster/mpi_communicator.h"
 #include "cluster/process.h"
+#include "tests/src/train/covering.h"
 #include "tests/src/train/tiny_run.h"
 
 namespace medfuse::train {
@@ -26,6 +32,26 @@ std::optional<std::size_t> unit_of(const std::string& name) {
   if (name.starts_with("model.embed_tokens.")) return 0;
   if (name.starts_with(layers)) return 1 + std::stoul(name.substr(layers.size()));
   return std::nullopt;  // the last norm is whole on every rank
+}
+
+struct Way {
+  std::int64_t micro_batch;
+  std::string recompute;
+  bool sequence;
+  std::int64_t zero;
+};
+
+/// Choices beside the mesh itself: some, in which each pair comes up, or with MEDFUSE_EVERY_MESH=1 all that there are.
+std::vector<Way> ways(int tensor, int world) {
+  const std::vector<std::int64_t> micro_batches = {64, 2};
+  const std::vector<std::string> recompute = {"none", "attention", "full"};
+  const std::size_t sequence = tensor > 1 ? 2 : 1, zero = world > tensor ? 4 : 1;  // what a group of one has no use for
+  const std::vector<std::size_t> sizes = {micro_batches.size(), recompute.size(), sequence, zero};
+  std::vector<Way> all;
+  for (const Combination& c : std::getenv("MEDFUSE_EVERY_MESH") ? all_combinations(sizes) : pairwise_covering(sizes)) {
+    all.push_back({micro_batches[c[0]], recompute[c[1]], c[2] == 1, static_cast<std::int64_t>(c[3])});
+  }
+  return all;
 }
 
 class MeshTest : public testing::Test {
@@ -67,22 +93,9 @@ TEST_F(MeshTest, EveryParameterEqualsTheOneRankRun) {
   options.encoders.length.steps = 5;
   options.fusion_stage.length.steps = 5;
   const auto expected = oracle(options);
-  struct Way {
-    std::int64_t micro_batch;
-    const char* recompute;
-    bool sequence;
-    std::int64_t zero;
-  };
-  // Every pair of these choices comes up somewhere.
-  const std::vector<Way> ways = {{64, "none", false, 0},     {2, "full", false, 3},      {64, "attention", true, 1},
-                                 {2, "none", true, 2},       {64, "full", true, 3},      {2, "attention", false, 3},
-                                 {2, "full", true, 0},       {64, "none", false, 3},     {2, "attention", true, 0},
-                                 {64, "attention", false, 2}, {2, "full", false, 1},     {64, "none", true, 1},
-                                 {64, "full", false, 2}};
   for (const int tensor : degrees_) {
     if (!fits(tensor)) continue;
-    for (const Way& way : ways) {
-      if (way.sequence && tensor == 1) continue;
+    for (const Way& way : ways(tensor, world_->size())) {
       options.micro_batch = way.micro_batch;
       options.recompute = way.recompute;
       options.parallel.sequence = way.sequence;
