@@ -34,6 +34,22 @@ std::string divisors(int number) {
   return list;
 }
 
+/// Data coordinates for the labs. Their ranks are whole tensor groups, since both the world and what is left consist of such.
+int lab_rows(int data, int tensor, int lab_ranks) {
+  const int world = data * tensor;
+  if (data < 2) {
+    usage_error("parallel.layout: split needs at least {} ranks, one tensor group for the text and one for the labs; there "
+                "are {}: start more, or take interleaved", 2 * tensor, world);
+  }
+  if (lab_ranks == 0) return std::max(1, (data + 4) / 8);
+  if (lab_ranks < 0 || lab_ranks >= world || lab_ranks % tensor != 0) {
+    usage_error("parallel.lab_ranks: {} of {} ranks leave no whole groups of {} for the text encoder; numbers that work: {}{} "
+                "to {}, or 0 to have it chosen", lab_ranks, world, tensor,
+                tensor == 1 ? "" : fmt::format("multiples of {} from ", tensor), tensor, world - tensor);
+  }
+  return lab_ranks / tensor;
+}
+
 }  // namespace
 
 MeshLayout lay_out_mesh(const std::vector<std::string>& hosts, const MeshOptions& options) {
@@ -54,6 +70,7 @@ MeshLayout lay_out_mesh(const std::vector<std::string>& hosts, const MeshOptions
     }
   }
   MeshLayout layout{world / tensor, tensor, std::vector<MeshPlace>(hosts.size())};
+  if (options.lab_ranks) layout.lab_rows = lab_rows(layout.data, tensor, *options.lab_ranks);
   int next = 0;
   for (const auto& ranks : nodes) {
     for (const int rank : ranks) {
@@ -67,14 +84,20 @@ MeshLayout lay_out_mesh(const std::vector<std::string>& hosts, const MeshOptions
 std::string rank_map(const MeshLayout& layout, const std::vector<std::string>& hosts) {
   constexpr std::size_t shown = 16;
   const auto nodes = ranks_by_node(hosts);
-  std::string text = fmt::format("mesh: {} ranks = {} data x {} tensor, {} node{}\n", hosts.size(), layout.data,
+  std::string text = fmt::format("mesh: {} ranks = {} data x {} tensor, {} node{}", hosts.size(), layout.data,
                                  layout.tensor, nodes.size(), nodes.size() == 1 ? "" : "s");
+  if (layout.lab_rows > 0) {
+    text += fmt::format("; encoder stage: {} data x {} tensor for the text, {} for the labs", layout.first_lab_row(),
+                        layout.tensor, layout.lab_rows * layout.tensor);
+  }
+  text += "\n";
   for (std::size_t n = 0; n < std::min(nodes.size(), shown); ++n) {
     text += "  " + hosts[static_cast<std::size_t>(nodes[n].front())] + ":";
     for (std::size_t i = 0; i < std::min(nodes[n].size(), shown); ++i) {
       const int rank = nodes[n][i];
       const MeshPlace& place = layout.places[static_cast<std::size_t>(rank)];
-      text += fmt::format("{} rank {} (data {}, tensor {})", i == 0 ? "" : ",", rank, place.data, place.tensor);
+      text += fmt::format("{} rank {} (data {}, tensor {}{})", i == 0 ? "" : ",", rank, place.data, place.tensor,
+                          layout.for_labs(place) ? ", labs" : "");
     }
     if (nodes[n].size() > shown) text += fmt::format(" and {} more", nodes[n].size() - shown);
     text += "\n";
@@ -97,6 +120,12 @@ MeshGroups::MeshGroups(Communicator& world, const MeshLayout& layout) : world_(w
   if (layout.data != 1 || !in_order) {
     own_tensor_ = world.split(place.data, place.tensor);
     tensor_ = own_tensor_.get();
+  }
+  task_ = data_;
+  if (layout.lab_rows > 0) {
+    const int colour = layout.for_labs(place) ? layout.tensor : place.tensor;
+    own_task_ = world.split(colour, place.data * layout.tensor + place.tensor);
+    task_ = own_task_.get();
   }
 }
 

@@ -1,4 +1,5 @@
 // medfuse train: all stages of a run; continues by itself where the run stopped.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -41,6 +42,8 @@ class Witness {
     observer.message = [this](const std::string& line) { progress_.message(line); };
     return observer;
   }
+  /// Ends the progress line.
+  void finish() { progress_.finish(); }
 
  private:
   void cut_back(const std::string& stage, std::int64_t step) {
@@ -95,8 +98,10 @@ class TrainCommand : public Command {
       options_.data = fs::absolute(options_.data).lexically_normal().string();
       options_.text.model = fs::absolute(options_.text.model).lexically_normal().string();
     });
-    JobRanks job(process, options_.device, options_.timeout,
-                 {.tensor = static_cast<int>(options_.parallel.tensor), .across_nodes = options_.parallel.across_nodes});
+    cluster::MeshOptions mesh{.tensor = static_cast<int>(options_.parallel.tensor),
+                              .across_nodes = options_.parallel.across_nodes};
+    if (options_.parallel.layout == "split") mesh.lab_ranks = static_cast<int>(options_.parallel.lab_ranks);
+    JobRanks job(process, options_.device, options_.timeout, mesh);
     if (process.rank() == 0 && process.size() > 1) fmt::print(stderr, "{}", job.rank_map());
     std::optional<data::PackedReader> reader;
     std::optional<train::RunFolder> folder;
@@ -108,11 +113,14 @@ class TrainCommand : public Command {
                                  text.num_key_value_heads, text.intermediate_size);
       train::check_tokenizer(reader->info(), options_.data, options_.text.model, text.vocab_size);
       if (reader->info().labs.empty()) data_error("data.path {}: holds no lab columns; pack it with labs", options_.data);
-      train::check_training_samples(*reader, job.ranks().size());
+      const train::Ranks ranks = job.ranks();
+      train::check_training_samples(*reader, std::max(ranks.size(), ranks.split ? ranks.split->host.size() : 0));
     });
     // The settings are written down once a model could be made of them.
     std::unique_ptr<model::MedfuseModel> model;
-    const auto weights = options_.parallel.zero == 3 ? train::shared_weights(job.ranks().device) : nullptr;
+    const auto weights = options_.parallel.zero == 3
+                             ? train::shared_weights(job.ranks().device, job.ranks().trains_text() ? 0 : 1)
+                             : nullptr;
     cluster::together(process, [&] {
       folder.emplace(run_, process.rank() == 0);
       model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()),
@@ -130,6 +138,7 @@ class TrainCommand : public Command {
     train::Trainer trainer(trainer_options, plan(*model, *reader, job.ranks()), train::trainable_parts(*model), job.ranks(),
                            witness ? witness->observer() : train::Observer{});
     const auto outcome = trainer.run();
+    if (witness) witness->finish();
     if (process.rank() == 0 && outcome == train::Outcome::stopped) {
       fmt::print(stderr, "medfuse: stopped on request with a checkpoint; run the same command again to continue\n");
     }

@@ -1,5 +1,6 @@
 #include "launch/run_frame.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
@@ -20,6 +21,7 @@ JobRanks::JobRanks(cluster::Process& process, const std::string& device, double 
   cluster::MeshLayout layout;
   cluster::together(process, [&] { layout = cluster::lay_out_mesh(hosts, mesh); });
   rank_map_ = cluster::rank_map(layout, hosts);
+  if (layout.lab_rows > 0) first_lab_ = layout.first_lab_row();
   const at::Device chosen = cluster::choose_device(process, device);
   host_ = cluster::make_communicator(process, at::kCPU);
   if (!chosen.is_cpu()) device_ = cluster::make_communicator(process, chosen);
@@ -34,7 +36,9 @@ JobRanks::JobRanks(cluster::Process& process, const std::string& device, double 
 train::Ranks JobRanks::ranks() {
   const cluster::MeshGroups& host = *host_groups_;
   const cluster::MeshGroups& device = device_groups_ ? *device_groups_ : host;
-  return {host.data(), device.data(), host.world(), host.tensor(), device.tensor()};
+  train::Ranks ranks(host.data(), device.data(), host.world(), host.tensor(), device.tensor());
+  if (first_lab_) ranks.split.emplace(host.task(), device.task(), *first_lab_);
+  return ranks;
 }
 
 model::TensorParallelPtr JobRanks::tensor_parallel(bool sequence) {
@@ -57,6 +61,22 @@ void RunSelection::check() const {
   if (micro_batch < 1) usage_error("--micro_batch {} must be at least 1", micro_batch);
   between("--timeout", timeout, 1, 1e9);
 }
+
+namespace {
+
+/// What such a model says looks like any other result.
+void warn_if_unfinished(const std::string& run, const OpenRun& open) {
+  const auto& trained = open.loaded.stages;
+  const auto& planned = open.options.stages;
+  if (!open.loaded.in_part && trained.size() >= planned.size()) return;
+  const bool fusion_to_come =
+      !open.loaded.fused() && std::find(planned.begin(), planned.end(), "fusion") != planned.end();
+  fmt::print(stderr, "medfuse: warning: {}: training has not finished (stage {}, step {} of all stages){}\n", run,
+             trained.empty() ? planned.front() : trained.back(), open.loaded.step,
+             fusion_to_come ? ": the text encoder speaks alone, labs are not used yet" : "");
+}
+
+}  // namespace
 
 OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
   OpenRun open;
@@ -81,6 +101,7 @@ OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
     open.model->eval();
   });
   open.loaded = train::load_trained(*open.model, fs::path(selection.run) / "checkpoints", open.job->ranks());
+  if (process.rank() == 0) warn_if_unfinished(selection.run, open);
   return open;
 }
 

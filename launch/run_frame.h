@@ -36,6 +36,7 @@ class JobRanks {
   std::unique_ptr<cluster::Communicator> device_;  // null: the host's serves
   std::optional<cluster::MeshGroups> host_groups_;
   std::optional<cluster::MeshGroups> device_groups_;
+  std::optional<int> first_lab_;  // split layout
   std::string rank_map_;
 };
 

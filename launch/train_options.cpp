@@ -58,6 +58,11 @@ void add_parallel_options(OptionTable& table, train::TrainOptions& o) {
   table.add("parallel.sequence", &o.parallel.sequence,
             "let those also share the tokens between its projections (sequence parallelism): less memory, as much traffic");
   table.add("parallel.across_nodes", &o.parallel.across_nodes, "let those be on several nodes");
+  table.add("parallel.layout", &o.parallel.layout,
+            "interleaved: each rank trains both encoders in the encoder stage; split: some pretrain the lab transformer while "
+            "the others fine-tune the text encoder; the result is the same");
+  table.add("parallel.lab_ranks", &o.parallel.lab_ranks,
+            "split layout: ranks for the lab transformer, a multiple of parallel.tensor; 0: about one in eight");
   table.add("parallel.bucket_mib", &o.parallel.bucket_mib,
             "MiB of gradients that travel together, while the backward pass computes the next");
   table.add("parallel.reduce_dtype", &o.parallel.reduce_dtype,
@@ -99,9 +104,11 @@ void add_model_options(OptionTable& table, train::TrainOptions& o) {
 }
 
 void add_stage_options(OptionTable& table, train::TrainOptions& o) {
-  table.group("Stage: encoders (LoRA fine-tuning and masked pretraining, interleaved)");
-  table.add("encoders.steps", &o.encoders.length.steps, "length in steps; 0: as many as .epochs says");
-  table.add("encoders.epochs", &o.encoders.length.epochs, "length in epochs of the training split");
+  table.group("Stage: encoders (LoRA fine-tuning and masked pretraining)");
+  table.add("encoders.steps", &o.encoders.length.steps, "steps of the text encoder; 0: as many as .epochs says");
+  table.add("encoders.epochs", &o.encoders.length.epochs, "the same in epochs of the training split");
+  table.add("encoders.lab_steps", &o.encoders.lab_steps,
+            "steps of the lab transformer, 0: as the text encoder's; the longer of the two makes the stage");
   table.add("encoders.lab_learning_rate", &o.encoders.lab_learning_rate, "of the lab transformer");
   table.add("encoders.lab_batch", &o.encoders.lab_batch, "samples per step of the lab transformer; 0: batch");
 
@@ -137,6 +144,10 @@ train::TrainOptions read_run_options(const std::string& run) {
 
 void check(const train::TrainOptions& o) {
   if (o.data.empty()) usage_error("data.path is missing: the folder that `medfuse pack` wrote");
+  check_settings(o);
+}
+
+void check_settings(const train::TrainOptions& o) {
   if (o.text.model.empty()) usage_error("text.model is missing: a Hugging Face folder of a Llama model");
   if (o.stages.empty()) usage_error("stages is empty: encoders, fusion or both");
   for (std::size_t i = 0; i < o.stages.size(); ++i) {
@@ -149,10 +160,15 @@ void check(const train::TrainOptions& o) {
   one_of("device", o.device, {"auto", "cpu", "cuda"});
   one_of("parallel.reduce_dtype", o.parallel.reduce_dtype, {"auto", "f32", "f64", "bf16", "f16"});
   between("parallel.tensor", o.parallel.tensor, std::int64_t{1}, std::int64_t{65536});
+  one_of("parallel.layout", o.parallel.layout, {"interleaved", "split"});
+  between("parallel.lab_ranks", o.parallel.lab_ranks, std::int64_t{0}, std::int64_t{1048576});
   between("parallel.zero", o.parallel.zero, std::int64_t{0}, std::int64_t{3});
   if (o.parallel.zero == 3 && o.text_cache_mib > 0) {
     usage_error("text.cache_mib = {}: with parallel.zero = 3 all ranks pass through the frozen blocks together, so none may "
                 "skip them; set it to 0", o.text_cache_mib);
+  }
+  if (!(o.text.lora.alpha > 0 && o.text.lora.alpha <= 1e6)) {
+    usage_error("text.lora_alpha = {} must lie between 0 and 1000000", o.text.lora.alpha);
   }
   between("parallel.bucket_mib", o.parallel.bucket_mib, 0.001, 65536);
   one_of("fusion.views", o.fusion.views, {"both", "text", "labs"});
@@ -172,6 +188,7 @@ void check(const train::TrainOptions& o) {
   between("fusion.kronecker", o.fusion.kronecker, std::int64_t{2}, std::int64_t{256});
   between("fusion.estimator_width", o.fusion.estimator_width, std::int64_t{1}, std::int64_t{65536});
   between("encoders.lab_batch", o.encoders.lab_batch, std::int64_t{0}, std::int64_t{1048576});
+  between("encoders.lab_steps", o.encoders.lab_steps, std::int64_t{0}, std::int64_t{1} << 40);
   between("checkpoint.every", o.checkpoint_every, std::int64_t{0}, std::int64_t{1000000000000});
   between("checkpoint.keep", o.checkpoint_keep, std::int64_t{1}, std::int64_t{1000000});
   if (o.labs.width % o.labs.heads != 0) {

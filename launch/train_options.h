@@ -15,5 +15,7 @@ train::TrainOptions read_run_options(const std::string& run);
 
 /// Values that no single option's type can rule out. Throws Error(usage) naming the key and the values that work.
 void check(const train::TrainOptions& options);
+/// The same without the data: for a run that is only planned.
+void check_settings(const train::TrainOptions& options);
 
 }  // namespace medfuse::launch

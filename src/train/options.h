@@ -17,9 +17,10 @@ struct LengthOptions {
 };
 
 struct EncodersOptions {
-  LengthOptions length{0, 3};
+  LengthOptions length{0, 3};      ///< of the text encoder's fine-tuning
   double lab_learning_rate = 1e-3;
   std::int64_t lab_batch = 0;      ///< samples per step of the lab transformer; 0: as the text encoder's
+  std::int64_t lab_steps = 0;      ///< of the lab transformer; 0: as many as the text encoder's
 };
 
 struct FusionStageOptions {
@@ -34,6 +35,8 @@ struct ParallelOptions {
   std::int64_t tensor = 1;         ///< ranks that hold one text encoder together
   bool sequence = false;           ///< whether those also share the tokens between its projections
   bool across_nodes = false;       ///< whether those may be on several nodes
+  std::string layout = "interleaved";  ///< of the encoder stage: each rank trains both encoders, or split: one of them
+  std::int64_t lab_ranks = 0;      ///< that train the lab transformer in the split layout; 0: about one in eight
   std::int64_t zero = 0;           ///< each rank keeps its share of 1: optimiser states; 2: gradients too; 3: frozen weights too
   double bucket_mib = 32;             ///< gradients travel in buckets of about this size
   std::string reduce_dtype = "auto";  ///< of gradients on the wire: f32, f64, bf16, f16; auto: their own

@@ -35,9 +35,10 @@ model::TensorParallelPtr tensor_parallel(cluster::Communicator& group, bool sequ
   return std::make_shared<const model::TensorParallel>(std::move(ranks));
 }
 
-model::WeightStorePtr shared_weights(cluster::Communicator& group) {
-  if (group.size() == 1) return nullptr;
-  const auto shards = std::make_shared<parallel::WeightShards>(group.split(0, group.rank()));
+model::WeightStorePtr shared_weights(cluster::Communicator& group, int circle) {
+  auto own = group.split(circle, group.rank());
+  if (own->size() == 1) return nullptr;
+  const auto shards = std::make_shared<parallel::WeightShards>(std::move(own));
   return std::make_shared<const model::WeightStore>(model::WeightStore{
       [shards](const std::vector<at::Tensor>& weights) { shards->adopt(weights); },
       [shards](std::size_t unit, std::optional<std::size_t> next) { shards->fetch(unit, next); }});

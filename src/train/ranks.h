@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "cluster/communicator.h"
@@ -11,6 +12,13 @@
 #include "src/model/weight_store.h"
 
 namespace medfuse::train {
+
+/// Split layout of the encoder stage: some ranks fine-tune the text encoder while the others pretrain the lab transformer.
+struct SplitTask {
+  cluster::Communicator& host;    ///< those that divide the samples of this rank's encoder, host tensors
+  cluster::Communicator& device;  ///< the same, device tensors
+  int first_lab;                  ///< from this rank of the data dimension on it is the lab transformer
+};
 
 /// Groups of a mesh; those of the data dimension divide the samples, and their sums make the loss and its gradient.
 struct Ranks {
@@ -27,9 +35,12 @@ struct Ranks {
   cluster::Communicator& world;   ///< all ranks, host tensors: checkpoints and agreement
   cluster::Communicator* tensor_host = nullptr;    ///< tensor dimension, host tensors; null: each rank is one by itself
   cluster::Communicator* tensor_device = nullptr;  ///< the same, device tensors
+  std::optional<SplitTask> split = {};  ///< on a mesh; nothing: each rank trains both encoders
 
   int rank() const { return host.rank(); }  ///< which part of the samples
   int size() const { return host.size(); }
+  bool trains_text() const { return !split || rank() < split->first_lab; }  ///< in the encoder stage
+  bool trains_labs() const { return !split || rank() >= split->first_lab; }
 };
 
 /// Elementwise over the ranks, in float64. Collective.
@@ -39,9 +50,9 @@ std::vector<double> sum_over_ranks(cluster::Communicator& host, const std::vecto
 /// projections. `group` must outlive it.
 model::TensorParallelPtr tensor_parallel(cluster::Communicator& group, bool sequence = false);
 
-/// Frozen weights shared by the ranks of `group`, the data dimension's device tensors (ZeRO-3); null for a single rank.
-/// Collective.
-model::WeightStorePtr shared_weights(cluster::Communicator& group);
+/// Frozen weights shared by those ranks of `group`, the data dimension's device tensors, that give the same `circle`, and
+/// so will make the same passes (ZeRO-3); null for a single rank. Collective.
+model::WeightStorePtr shared_weights(cluster::Communicator& group, int circle = 0);
 
 /// What checkpoints need, made of collectives on bytes. `host` must outlive it.
 checkpoint::Team team_of(cluster::Communicator& host);

@@ -22,8 +22,8 @@ namespace {
 const std::set<std::string>& free_keys() {
   static const std::set<std::string> keys = {
       "data.path", "text.model", "text.cache_mib", "micro_batch", "recompute", "device", "timeout", "checkpoint.every",
-      "checkpoint.keep", "stop.after", "stages", "parallel.tensor", "parallel.across_nodes", "parallel.zero",
-      "parallel.bucket_mib"};
+      "checkpoint.keep", "stop.after", "stages", "parallel.tensor", "parallel.sequence", "parallel.across_nodes",
+      "parallel.zero", "parallel.layout", "parallel.lab_ranks", "parallel.bucket_mib"};
   return keys;
 }
 

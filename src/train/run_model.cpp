@@ -116,7 +116,8 @@ Loaded load_trained(model::MedfuseModel& model, const fs::path& checkpoints, Ran
     for (const auto& parameter : trainable_parts(model)) reader.read_into(block_of(parameter.name, parameter));
     loaded.step = reader.step();
     loaded.stages = reader.extra().value("stages_finished", std::vector<std::string>{});
-    if (reader.extra().value("step", std::int64_t{0}) > 0) loaded.stages.push_back(reader.extra().value("stage", ""));
+    loaded.in_part = reader.extra().value("step", std::int64_t{0}) > 0;
+    if (loaded.in_part) loaded.stages.push_back(reader.extra().value("stage", ""));
   };
   const auto warn = [&](const std::string& line) {
     if (ranks.world.rank() == 0) fmt::print(stderr, "medfuse: warning: {}\n", line);

@@ -29,6 +29,7 @@ std::string weights_identity(const std::filesystem::path& model_folder);
 struct Loaded {
   std::vector<std::string> stages;  ///< those that have trained, the last perhaps in part
   std::int64_t step = 0;            ///< over all stages
+  bool in_part = false;             ///< the last of them has steps to go
   /// The fusion transformer has learned something.
   bool fused() const { return !stages.empty() && stages.back() == "fusion"; }
 };

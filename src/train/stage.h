@@ -30,6 +30,9 @@ class Stage {
   virtual double epoch_of(std::int64_t step) const = 0;
   /// Forward, backward, reduction and update of one global step. Collective.
   virtual StepReport step(std::int64_t step) = 0;
+  /// Puts the newest parameters on every rank, where ranks have trained different ones: before a checkpoint and at the end
+  /// of the stage. Collective.
+  virtual void unite_parameters() {}
   /// Optimiser state: live tensors, this rank's blocks of them, to be saved and written into on resume.
   virtual std::vector<checkpoint::ShardedTensor> state() const = 0;
 };

@@ -85,6 +85,7 @@ Trainer::Position Trainer::resume() {
 }
 
 void Trainer::save(const Position& position) {
+  if (position.step > 0) stage_->unite_parameters();
   std::vector<checkpoint::ShardedTensor> tensors;
   for (const auto& parameter : parameters_) tensors.push_back(block_of(parameter.name, parameter));
   if (position.step > 0) {
@@ -154,6 +155,7 @@ Outcome Trainer::run() {
       }
       if (!last && options_.checkpoint_every > 0 && position.step % options_.checkpoint_every == 0) save(position);
     }
+    stage_->unite_parameters();
     stage_.reset();
     save({position.stage + 1, 0});
     if (options_.stop_after > 0 && position.stage + 1 < plans_.size() &&

@@ -65,6 +65,52 @@ TEST(MeshLayout, RankMapNamesEveryRank) {
   EXPECT_THAT(rank_map(lay_out_mesh(many, {}), many), HasSubstr("and 984 more"));
 }
 
+TEST(MeshLayout, GivesTheLastTensorGroupsToTheLabs) {
+  const std::vector<std::string> hosts(8, "a");
+  const MeshLayout layout = lay_out_mesh(hosts, {.tensor = 2, .lab_ranks = 4});
+  EXPECT_EQ(layout.first_lab_row(), 2);
+  for (int rank = 0; rank < 8; ++rank) {
+    const MeshPlace& place = layout.places[static_cast<std::size_t>(rank)];
+    EXPECT_EQ(place.data, rank / 2) << "the mesh is that without lab ranks";
+    EXPECT_EQ(layout.for_labs(place), rank >= 4);
+  }
+  EXPECT_EQ(lay_out_mesh(hosts, {.tensor = 2}).lab_rows, 0);
+  EXPECT_FALSE(lay_out_mesh(hosts, {.tensor = 2}).for_labs({3, 1}));
+}
+
+TEST(MeshLayout, ChoosesOneRankInEightForTheLabs) {
+  const auto chosen = [](int ranks, int tensor) {
+    const MeshLayout layout =
+        lay_out_mesh(std::vector<std::string>(static_cast<std::size_t>(ranks), "a"), {.tensor = tensor, .lab_ranks = 0});
+    return layout.lab_rows * layout.tensor;
+  };
+  EXPECT_EQ(chosen(2, 1), 1);
+  EXPECT_EQ(chosen(8, 1), 1);
+  EXPECT_EQ(chosen(11, 1), 1);
+  EXPECT_EQ(chosen(64, 1), 8);
+  EXPECT_EQ(chosen(8, 4), 4);
+  EXPECT_EQ(chosen(512, 8), 64);
+}
+
+TEST(MeshLayout, SaysWhichNumbersOfLabRanksWork) {
+  const std::vector<std::string> eight(8, "a"), two(2, "a"), one(1, "a");
+  EXPECT_THAT(refusal(two, {.lab_ranks = 2}), HasSubstr("parallel.lab_ranks: 2 of 2 ranks leave no whole groups of 1 for the "
+                                                        "text encoder; numbers that work: 1 to 1, or 0"));
+  EXPECT_THAT(refusal(eight, {.lab_ranks = 9}), HasSubstr("numbers that work: 1 to 7"));
+  EXPECT_THAT(refusal(eight, {.tensor = 2, .lab_ranks = 3}), HasSubstr("numbers that work: multiples of 2 from 2 to 6"));
+  EXPECT_THAT(refusal(eight, {.tensor = 2, .lab_ranks = -2}), HasSubstr("parallel.lab_ranks: -2"));
+  EXPECT_THAT(refusal(one, {.lab_ranks = 0}), HasSubstr("split needs at least 2 ranks"));
+  EXPECT_THAT(refusal(eight, {.tensor = 8, .lab_ranks = 0}), HasSubstr("split needs at least 16 ranks"));
+}
+
+TEST(MeshLayout, RankMapTellsWhichRanksHaveTheLabs) {
+  const std::vector<std::string> hosts = {"a", "a", "b", "b"};
+  EXPECT_EQ(rank_map(lay_out_mesh(hosts, {.tensor = 2, .lab_ranks = 2}), hosts),
+            "mesh: 4 ranks = 2 data x 2 tensor, 2 nodes; encoder stage: 1 data x 2 tensor for the text, 2 for the labs\n"
+            "  a: rank 0 (data 0, tensor 0), rank 1 (data 0, tensor 1)\n"
+            "  b: rank 2 (data 1, tensor 0, labs), rank 3 (data 1, tensor 1, labs)\n");
+}
+
 TEST(MeshGroups, SumOverTheirDimensionOnly) {
   const auto world = make_mpi_communicator(test_process());
   for (int tensor = 1; tensor <= world->size(); ++tensor) {
@@ -80,6 +126,27 @@ TEST(MeshGroups, SumOverTheirDimensionOnly) {
     groups.tensor().all_reduce(same, Reduction::sum)->wait();
     EXPECT_EQ(data.item<double>(), layout.data * (100.0 * place.tensor + 1));
     EXPECT_EQ(same.item<double>(), layout.tensor * (100.0 * place.data + 1));
+    EXPECT_EQ(&groups.task(), &groups.data());
+  }
+}
+
+TEST(MeshGroups, DivideTheRanksOfEachTask) {
+  const auto world = make_mpi_communicator(test_process());
+  const std::vector<std::string> hosts(static_cast<std::size_t>(world->size()), "a");
+  for (int tensor = 1; 2 * tensor <= world->size(); ++tensor) {
+    if (world->size() % tensor != 0) continue;
+    for (int labs = tensor; labs < world->size(); labs += tensor) {
+      const MeshLayout layout = lay_out_mesh(hosts, {.tensor = tensor, .lab_ranks = labs});
+      const MeshGroups groups(*world, layout);
+      const MeshPlace place = layout.places[static_cast<std::size_t>(world->rank())];
+      const bool for_labs = layout.for_labs(place);
+      EXPECT_EQ(groups.task().size(), for_labs ? labs : (world->size() - labs) / tensor);
+      EXPECT_EQ(groups.task().rank(), for_labs ? world->rank() - (world->size() - labs) : place.data);
+      const at::Tensor sum = torch::tensor({for_labs ? 1.0 : 100.0 * (place.tensor + 1)});
+      groups.task().all_reduce(sum, Reduction::sum)->wait();
+      EXPECT_EQ(sum.item<double>(), for_labs ? labs : 100.0 * (place.tensor + 1) * layout.first_lab_row());
+      EXPECT_EQ(groups.data().size(), layout.data) << "the whole mesh stays as it is";
+    }
   }
 }
 

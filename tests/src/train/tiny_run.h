@@ -141,7 +141,7 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
                  std::int64_t key_heads = 2) {
   const auto tensor_ranks = ranks.tensor_device ? tensor_parallel(*ranks.tensor_device, o.parallel.sequence)
                                                 : model::no_tensor_parallel();
-  const auto store = o.parallel.zero == 3 ? shared_weights(ranks.device) : nullptr;
+  const auto store = o.parallel.zero == 3 ? shared_weights(ranks.device, ranks.trains_text() ? 0 : 1) : nullptr;
   const std::shared_ptr<model::MedfuseModel> model = make_model(o, reader.info(), tensor_ranks, key_heads, store);
   std::vector<Trainer::StagePlan> plans = {
       {"encoders", EncodersStage::count_steps(o, reader),
