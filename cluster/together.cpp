@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <limits>
 #include <optional>
 #include <thread>
@@ -27,6 +28,11 @@ std::string internal_error(const std::exception& fault) {
   return "internal error: " + text.substr(0, text.find('\n'));
 }
 
+/// A path that the system refuses is the user's matter, not a fault of the program.
+std::string path_error(const std::filesystem::filesystem_error& fault) {
+  return fmt::format("{}: {}; check the path and who may read it", fault.path1().string(), fault.code().message());
+}
+
 std::optional<Failure> run(const std::function<void()>& step) {
   try {
     step();
@@ -35,6 +41,8 @@ std::optional<Failure> run(const std::function<void()>& step) {
     return Failure{exit.code, "", true};
   } catch (const Error& error) {
     return Failure{static_cast<int>(error.code()), error.what(), false};
+  } catch (const std::filesystem::filesystem_error& fault) {
+    return Failure{static_cast<int>(ExitCode::data), path_error(fault), false};
   } catch (const std::exception& fault) {
     return Failure{internal_fault, internal_error(fault), false};
   }
@@ -91,6 +99,9 @@ int run_job(Process& process, const std::function<int()>& body) {
   } catch (const Error& error) {
     code = static_cast<int>(error.code());
     message = error.what();
+  } catch (const std::filesystem::filesystem_error& fault) {
+    code = static_cast<int>(ExitCode::data);
+    message = path_error(fault);
   } catch (const std::exception& fault) {
     message = internal_error(fault);
   }

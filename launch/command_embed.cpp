@@ -8,6 +8,7 @@
 #include "cluster/together.h"
 #include "data/tokenizer/tokenizer.h"
 #include "launch/command.h"
+#include "launch/inference_progress.h"
 #include "launch/run_frame.h"
 #include "src/evaluate/inference.h"
 
@@ -75,7 +76,7 @@ class EmbedCommand : public Command {
     std::vector<std::int64_t> rows(static_cast<std::size_t>(open.reader->size()));
     std::iota(rows.begin(), rows.end(), 0);
     const at::Tensor table =
-        evaluate::embed(*open.model, *open.reader, rows, open.job->ranks().host, {selection_.micro_batch, true});
+        evaluate::embed(*open.model, *open.reader, rows, open.job->ranks().host, inference(process));
     const auto ids = open.reader->admissions();
     write(process, table, {ids.begin(), ids.end()});
     return 0;
@@ -93,7 +94,11 @@ class EmbedCommand : public Command {
       }
       if (lines.empty()) data_error("--input {}: holds no line", input_);
     });
-    write(process, evaluate::embed_tokens(encoder, lines, job.ranks().host, selection_.micro_batch), {});
+    write(process, evaluate::embed_tokens(encoder, lines, job.ranks().host, inference(process)), {});
+  }
+
+  evaluate::InferenceOptions inference(cluster::Process& process) const {
+    return {selection_.micro_batch, true, false, inference_progress("embed", process.rank() == 0)};
   }
 
   void write(cluster::Process& process, const at::Tensor& table, const std::vector<std::int64_t>& admissions) {

@@ -3,8 +3,10 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "cluster/together.h"
 #include "launch/command.h"
+#include "launch/inference_progress.h"
 #include "launch/run_frame.h"
 #include "src/evaluate/disentanglement.h"
 #include "src/evaluate/evaluation_json.h"
@@ -56,16 +58,23 @@ class EvaluateCommand : public Command {
     const auto validation_rows = validation_data.indices(data::Split::validation);
     const auto rows = open.reader->indices(split);
     cluster::together(process, [&] {
-      if (!open.reader->info().has_labels) data_error("{}: holds no labels to score against", open.data);
+      if (process.rank() == 0) check_output_file(fs::path(selection_.run) / "evaluation.json");
+      if (!open.reader->info().has_labels) {
+        data_error("{}: holds no labels to score against; `medfuse predict` needs none", open.data);
+      }
       if (validation_rows.empty()) {
-        data_error("{}: its validation split is empty, and thresholds need it", open.options.data);
+        data_error("{}: its validation split is empty, and thresholds need it; pack with split.validation above 0, train "
+                   "on that", open.options.data);
       }
       if (rows.empty()) data_error("{}: its {} split is empty", open.data, split_);
     });
-    const evaluate::InferenceOptions options{selection_.micro_batch, open.loaded.fused(), /*parts=*/true};
-    cluster::Communicator& host = open.job->ranks().host;
-    const auto validation = evaluate::infer(*open.model, validation_data, validation_rows, host, options);
-    const auto judged = evaluate::infer(*open.model, *open.reader, rows, host, options);
+    const auto infer = [&](const data::PackedReader& reader, const std::vector<std::int64_t>& chosen, const std::string& what) {
+      const evaluate::InferenceOptions options{selection_.micro_batch, open.loaded.fused(), /*parts=*/true,
+                                               inference_progress(what, process.rank() == 0)};
+      return evaluate::infer(*open.model, reader, chosen, open.job->ranks().host, options);
+    };
+    const auto validation = infer(validation_data, validation_rows, "validation");
+    const auto judged = infer(*open.reader, rows, split_);
     if (process.rank() == 0) write(open, validation, judged);
     return 0;
   }

@@ -1,4 +1,6 @@
 // medfuse impute: trains the masked lab model on a plain numeric table and fills its empty cells.
+#include <filesystem>
+
 #include "base/error.h"
 #include "base/files.h"
 #include "data/tables/numeric_table.h"
@@ -42,6 +44,13 @@ class ImputeCommand : public Command {
     if (process.size() > 1) usage_error("impute uses threads, not ranks: start it alone, without mpirun");
     between("--extra_decimals", extra_decimals_, std::int64_t{0}, std::int64_t{12});
     check_output_file(output_);
+    if (std::filesystem::exists(output_) && std::filesystem::equivalent(input_, output_)) {
+      usage_error("--output {}: is the table itself; name another file, or nobody can tell filled cells from observed ones",
+                  output_);
+    }
+    if (!(options_.labs.mask_ratio > 0 && options_.labs.mask_ratio < 1)) {
+      usage_error("--mask_ratio {} must lie between 0 and 1", options_.labs.mask_ratio);
+    }
     const auto table = data::NumericTable::read(input_);
     train::Progress progress;
     const auto show = [&](const train::ImputeProgress& step) {

@@ -82,15 +82,17 @@ class PackCommand : public Command {
   }
 
  private:
-  /// The run decides what a sample is; the command line may still say where things lie and how to treat bad rows.
+  /// The run decides what a sample is; the options may still say where things lie and how to treat bad rows. A
+  /// configuration file may be the one that the run's own data was packed with, and so name the rest; a command line that
+  /// does means to change it.
   data::PackOptions like_options(const OptionTable& options) {
     const fs::path index = fs::path(like_) / "data.json";
     if (!fs::exists(index)) data_error("--like {}: no run folder: data.json is missing", like_);
     auto pack = data::options_like(data::read_index(index).info);
-    if (options.given("bad_rows")) pack.bad_rows = settings_.pack.bad_rows;
-    if (options.given("shard_samples")) pack.shard_samples = settings_.pack.shard_samples;
+    if (options.set("bad_rows")) pack.bad_rows = settings_.pack.bad_rows;
+    if (options.set("shard_samples")) pack.shard_samples = settings_.pack.shard_samples;
     for (const auto& row : data::table_options()) {
-      if (options.given(row.option)) pack.tables.*row.member = settings_.pack.tables.*row.member;
+      if (options.set(row.option)) pack.tables.*row.member = settings_.pack.tables.*row.member;
     }
     for (const char* fixed : {"diseases", "text.sections", "text.note_categories", "text.abnormal_labs", "text.max_tokens",
                               "labs.value", "labs.window_hours", "labs.count", "labs.items", "labs.abnormal_flags",

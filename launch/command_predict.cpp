@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "cluster/together.h"
 #include "launch/command.h"
+#include "launch/inference_progress.h"
 #include "launch/run_frame.h"
 #include "src/evaluate/inference.h"
 
@@ -38,7 +39,8 @@ class PredictCommand : public Command {
     std::vector<std::int64_t> rows(static_cast<std::size_t>(open.reader->size()));
     std::iota(rows.begin(), rows.end(), 0);
     auto predictions = evaluate::predict(*open.model, *open.reader, rows, open.job->ranks().host,
-                                         {selection_.micro_batch, open.loaded.fused()});
+                                         {selection_.micro_batch, open.loaded.fused(), false,
+                                          inference_progress("predict", process.rank() == 0)});
     predictions.diseases = open.trained.diseases;  // the data may know none
     cluster::together(process, [&] {
       if (process.rank() == 0) evaluate::write_predictions(output_, predictions);

@@ -9,4 +9,6 @@ fi
 ranks=$1
 shift
 export OMP_NUM_THREADS=${MEDFUSE_THREADS:-1} OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+# mpirun puts a pipe between the ranks and the terminal: this tells them that there is one, and how wide.
+if [ -t 2 ]; then MEDFUSE_TERMINAL=$(tput cols 2>/dev/null || echo 80); export MEDFUSE_TERMINAL; fi
 exec mpirun --oversubscribe --bind-to none -np "$ranks" "$(dirname "$0")/../build/launch/medfuse" "$@"

@@ -112,6 +112,12 @@ void OptionTable::add_argument(const std::string& name, std::string* target, con
   rows_.back().configurable = false;
 }
 
+void OptionTable::add_flag(const std::string& name, bool* target, const std::string& help) {
+  if (groups_.empty()) group("Options");
+  groups_.back().add_options()(name.c_str(), po::bool_switch(target), help.c_str());
+  rows_.push_back({name, [target] { return std::string(*target ? "true" : "false"); }, false});
+}
+
 po::options_description OptionTable::all() const {
   po::options_description description;
   for (const auto& group : groups_) description.add(group);
@@ -173,6 +179,7 @@ void OptionTable::read_config(const std::filesystem::path& path) {
   } catch (const Error& error) {
     usage_error("--config {}", error.what());
   }
+  if (content.starts_with("\xef\xbb\xbf")) content.erase(0, 3);  // a mark that some editors put in front of UTF-8
   std::stringstream in(content);
   std::string section;
   std::vector<std::string> seen;
@@ -196,6 +203,7 @@ void OptionTable::read_config(const std::filesystem::path& path) {
       usage_error("{}:{}: key '{}' is given twice", path.string(), number, name);
     }
     seen.push_back(name);
+    in_config_.insert(name);
     po::parsed_options parsed(&description);
     parsed.options.emplace_back(name, std::vector<std::string>{trimmed(line.substr(equals + 1))});
     refuse_sign(parsed.options.back(), fmt::format("{}:{}: key '{}'", path.string(), number, name));

@@ -28,6 +28,8 @@ class OptionTable {
 
   /// The same for options of the command line alone (--config, --run): not in the resolved configuration.
   void add_argument(const std::string& name, std::string* target, const std::string& help);
+  /// A word of the command line that stands without a value.
+  void add_flag(const std::string& name, bool* target, const std::string& help);
 
   /// A word that stands alone on the command line is the value of `name`.
   void positional(const std::string& name) { positional_ = name; }
@@ -41,6 +43,8 @@ class OptionTable {
 
   /// Keys given on the command line; those of the file do not count.
   bool given(const std::string& name) const;
+  /// Keys given on the command line or in the file.
+  bool set(const std::string& name) const { return given(name) || in_config_.count(name) != 0; }
 
   /// Text for --help.
   std::string help(const std::string& usage) const;
@@ -70,6 +74,7 @@ class OptionTable {
   std::set<std::string> tolerated_;
   std::string positional_;
   std::set<std::string> command_line_;
+  std::set<std::string> in_config_;
   std::set<std::string> unsigned_;
   boost::program_options::variables_map values_;
 };

@@ -19,7 +19,7 @@ std::string normalise_code(std::string_view code) {
 
 Diseases read_diseases(const PackOptions& options, ScanContext& context, std::vector<TableCount>& counts) {
   TableScan scan(configured_file(options.diseases, options, "diseases"),
-                 {{"disease", "the header of diseases"}, {"icd9_prefix", "the header of diseases"}}, context);
+                 {{"disease", ""}, {"icd9_prefix", ""}}, context);
   Diseases diseases;
   while (scan.next()) {
     const std::string name = one_line(scan[0]);

@@ -77,7 +77,7 @@ void check_options(const PackOptions& options) {
   if (options.lab_count < 1) usage_error("labs.count = {}: must be at least 1", options.lab_count);
   if (!(options.train_fraction > 0) || !(options.validation_fraction >= 0) ||
       options.train_fraction + options.validation_fraction > 1 + 1e-9) {
-    usage_error("split.train = {}, split.validation = {}: must be fractions that do not exceed 1 together",
+    usage_error("split.train = {}, split.validation = {}: must be fractions, the first above 0, of together 1 at most",
                 options.train_fraction, options.validation_fraction);
   }
   std::set<std::string> seen;

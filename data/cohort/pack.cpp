@@ -59,21 +59,53 @@ void check_cohort(const PackOptions& options, const Cohort& cohort, const Team& 
   }
 }
 
-/// An old index would describe new shards: it goes first.
-void clear_output(const fs::path& folder) {
-  make_private_folder(folder);
-  std::error_code error;
-  fs::remove(folder / "index.json", error);
-  std::vector<fs::path> old;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("shard-") && (name.ends_with(".h5") || name.ends_with(".h5.partial"))) {
-      old.push_back(entry.path());
-    }
+/// Shards are written to a folder inside the output folder: a data set that is there already stays whole until the new one
+/// is. Made, cleared and emptied by one member, used by all.
+class Staging {
+ public:
+  Staging(const fs::path& output, bool first) : output_(output), folder_(output / ".packing"), first_(first) {
+    if (!first_) return;
+    std::error_code error;
+    made_ = !fs::exists(output_, error);
+    make_private_folder(output_);
+    fs::remove_all(folder_, error);  // of a packing that was killed
+    make_private_folder(folder_);
   }
-  for (const fs::path& path : old) fs::remove(path, error);
-  if (error) data_error("{}: cannot be cleared of earlier shards ({})", folder.string(), error.message());
-}
+  ~Staging() {
+    if (!first_) return;
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+    if (made_) fs::remove(output_, ignored);  // goes if it is empty
+  }
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+
+  const fs::path& folder() const { return folder_; }
+
+  /// Puts the shards in the place of earlier ones. An old index would describe new shards: it goes first.
+  void move(const std::vector<ShardEntry>& shards) const {
+    if (!first_) return;
+    std::error_code error;
+    fs::remove(output_ / "index.json", error);
+    std::vector<fs::path> old;
+    for (const fs::directory_entry& entry : fs::directory_iterator(output_, error)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with("shard-") && name.ends_with(".h5")) old.push_back(entry.path());
+    }
+    for (const fs::path& path : old) fs::remove(path, error);
+    if (error) data_error("{}: cannot be cleared of earlier shards ({})", output_.string(), error.message());
+    for (const ShardEntry& shard : shards) {
+      fs::rename(folder_ / shard.file, output_ / shard.file, error);
+      if (error) data_error("{}: cannot be moved from {} ({})", shard.file, folder_.string(), error.message());
+    }
+    sync_path(output_);
+  }
+
+ private:
+  fs::path output_, folder_;
+  bool first_;
+  bool made_ = false;
+};
 
 /// Every member learns of all shards. Each number comes from one member and zeros from the others, so sums are exact.
 std::vector<ShardEntry> gather(const std::vector<ShardEntry>& own, const std::vector<std::size_t>& blocks,
@@ -142,7 +174,7 @@ PackSummary pack(const PackOptions& options, const TextEncoder& encoder, const T
                encoder.path, options.like->tokenizer);
   }
   const bool first = team.index == 0;
-  if (first) clear_output(options.output);
+  const Staging staging(options.output, first);
   BadRows bad(options.bad_rows, first ? reporter.log : [](const std::string&) {});
   ScanContext context{bad, first ? reporter.progress : [](const std::string&, std::uint64_t) {}};
   const Cohort cohort(options, team, context);
@@ -150,7 +182,7 @@ PackSummary pack(const PackOptions& options, const TextEncoder& encoder, const T
   PackSummary summary;
   PackedIndex index;
   index.info = describe(options, encoder, cohort, team);
-  team.barrier();  // the folder is cleared
+  team.barrier();  // the folder is there
 
   SampleMaker maker(index.info, cohort, encoder);
   std::vector<ShardEntry> written;
@@ -160,7 +192,7 @@ PackSummary pack(const PackOptions& options, const TextEncoder& encoder, const T
        block += static_cast<std::size_t>(team.count)) {
     const auto samples = maker.make(admissions.block_begin(block), admissions.block_end(block));
     if (samples.empty()) continue;
-    written.push_back(write_shard(options.output, static_cast<std::int64_t>(block), index.info, samples));
+    written.push_back(write_shard(staging.folder(), static_cast<std::int64_t>(block), index.info, samples));
     blocks.push_back(block);
   }
   index.shards = gather(written, blocks, admissions.blocks(), team);
@@ -174,6 +206,7 @@ PackSummary pack(const PackOptions& options, const TextEncoder& encoder, const T
   summary.tables = cohort.counts;
   summary.admissions = static_cast<std::int64_t>(admissions.size());
   summary.shards = static_cast<std::int64_t>(index.shards.size());
+  staging.move(index.shards);
   if (first) write_index(options.output, index);
   team.barrier();  // the index is there for every member
   return summary;

@@ -55,6 +55,7 @@ void check_shape(const hdf5::File& file, const char* name, const std::vector<std
 }  // namespace
 
 struct PackedReader::Shards {
+  fs::path folder;
   PackedInfo info;
   std::vector<Shard> shards;
   std::vector<std::int64_t> admissions;
@@ -136,6 +137,7 @@ void PackedReader::Shards::read(const Shard& shard, const Descriptor& file, std:
 
 PackedReader::PackedReader(const fs::path& folder, bool verify) : shards_(std::make_unique<Shards>()) {
   PackedIndex index = read_index(folder / "index.json");
+  shards_->folder = folder;
   shards_->info = std::move(index.info);
   for (const ShardEntry& entry : index.shards) {
     const fs::path path = folder / entry.file;
@@ -145,6 +147,8 @@ PackedReader::PackedReader(const fs::path& folder, bool verify) : shards_(std::m
 }
 
 PackedReader::~PackedReader() = default;
+
+const fs::path& PackedReader::folder() const { return shards_->folder; }
 
 const PackedInfo& PackedReader::info() const { return shards_->info; }
 std::int64_t PackedReader::size() const { return static_cast<std::int64_t>(shards_->admissions.size()); }

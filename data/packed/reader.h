@@ -18,6 +18,7 @@ class PackedReader {
   explicit PackedReader(const std::filesystem::path& folder, bool verify = true);
   ~PackedReader();
 
+  const std::filesystem::path& folder() const;
   const PackedInfo& info() const;
   std::int64_t size() const;
   /// Throws Error(data) for an unreadable shard.

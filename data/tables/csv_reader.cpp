@@ -125,11 +125,11 @@ std::size_t CsvReader::State::read_block() {
   int code = Z_OK;
   if (n < static_cast<int>(block.size())) gzerror(file, &code);
   if (code == Z_BUF_ERROR) {
-    data_error("{}: the gzip file is truncated after about row {}: copy it again", path.string(), row + rows.size());
+    data_error("{}: the gzip file is truncated, behind row {} or later: copy it again", path.string(), row + rows.size());
   }
   if (n < 0 || (code != Z_OK && code != Z_STREAM_END)) {
     if (code == Z_ERRNO) data_error("{}: read error ({}): check the disk", path.string(), std::strerror(errno));
-    data_error("{}: the gzip file is corrupted after about row {}: copy it again", path.string(), row + rows.size());
+    data_error("{}: the gzip file is corrupted, behind row {} or later: copy it again", path.string(), row + rows.size());
   }
   return static_cast<std::size_t>(n);
 }
@@ -200,9 +200,12 @@ void CsvReader::State::find_columns(const std::vector<Column>& columns) {
       }
       slot[found] = static_cast<std::uint32_t>(i);
       present[i] = true;
+    } else if (columns[i].required && columns[i].option.empty()) {
+      data_error("{}: column {} is missing from the header: name it so", path.string(), columns[i].name);
     } else if (columns[i].required) {
-      data_error("{}: column {} is missing from the header: set {} in the configuration to the column's name here",
-                 path.string(), columns[i].name, columns[i].option);
+      data_error("{}: column {} is missing from the header: set {} in the configuration to the column's name here{}",
+                 path.string(), columns[i].name, columns[i].option,
+                 header.size() == 1 ? " (it has one column only: is it text, with cells separated by commas?)" : "");
     }
   }
 }

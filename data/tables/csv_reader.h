@@ -14,7 +14,7 @@ namespace medfuse::data {
 /// A column that the reader shall find in the header.
 struct Column {
   std::string name;      ///< compared without regard to case; empty: there is none
-  std::string option;    ///< option that names the column, for the error's remedy
+  std::string option;    ///< option that names the column, for the error's remedy; empty: its name is fixed
   bool required = true;
 };
 

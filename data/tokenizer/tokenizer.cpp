@@ -178,6 +178,9 @@ Tokenizer::Tokenizer(std::shared_ptr<const Parts> parts) : parts_(std::move(part
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   const bool is_folder = std::filesystem::is_directory(path);
   const std::filesystem::path file = is_folder ? path / "tokenizer.json" : path;
+  if (!std::filesystem::exists(file)) {
+    data_error("{}: is not there; name a Hugging Face folder with a tokenizer.json, or that file", file.string());
+  }
   const std::string content = read_file(file);
   const nlohmann::json document = parse_json(content, file);
   const JsonView view(document, file);

@@ -15,7 +15,8 @@ namespace {
 /// dealt in turn, so that the ranks have equally much to do. Summing the tables brings them together. `rows_of` gets
 /// numbers of rows.
 at::Tensor gather_rows(std::span<const std::int32_t> lengths, std::int64_t width, cluster::Communicator& host,
-                       std::int64_t micro_batch, const std::function<at::Tensor(std::span<const std::int64_t>)>& rows_of) {
+                       const InferenceOptions& options,
+                       const std::function<at::Tensor(std::span<const std::int64_t>)>& rows_of) {
   const torch::NoGradGuard no_grad;
   std::vector<std::int64_t> order(lengths.size());
   std::iota(order.begin(), order.end(), 0);
@@ -24,11 +25,12 @@ at::Tensor gather_rows(std::span<const std::int32_t> lengths, std::int64_t width
   for (std::size_t i = host.rank(); i < order.size(); i += host.size()) mine.push_back(order[i]);
 
   at::Tensor table = torch::zeros({std::ssize(lengths), width}, torch::kFloat64);
-  for (std::size_t begin = 0; begin < mine.size(); begin += micro_batch) {
-    const std::size_t count = std::min(mine.size() - begin, static_cast<std::size_t>(micro_batch));
+  for (std::size_t begin = 0; begin < mine.size(); begin += options.micro_batch) {
+    const std::size_t count = std::min(mine.size() - begin, static_cast<std::size_t>(options.micro_batch));
     const std::span<const std::int64_t> rows(mine.data() + begin, count);
     const at::Tensor where = torch::tensor(std::vector<std::int64_t>(rows.begin(), rows.end()));
     table.index_copy_(0, where, rows_of(rows).to(torch::kCPU, torch::kFloat64));
+    if (options.progress) options.progress(static_cast<std::int64_t>(begin + count), std::ssize(mine));
   }
   host.all_reduce(table, cluster::Reduction::sum)->wait();
   return table;
@@ -70,7 +72,7 @@ Inference infer(model::MedfuseModel& model, const data::PackedReader& reader, co
   const std::int64_t specific = apart ? model.fusion->specific_width() : 0;
   const std::int64_t shared = apart ? model.fusion->shared_width() : 0;
   const at::Tensor table =
-      gather_rows(lengths_of(reader, indices), diseases + specific + shared, host, options.micro_batch, rows_of);
+      gather_rows(lengths_of(reader, indices), diseases + specific + shared, host, options, rows_of);
 
   Inference inference;
   if (apart) {
@@ -106,12 +108,12 @@ at::Tensor embed(model::MedfuseModel& model, const data::PackedReader& reader,
         train::make_batch(reader, chosen(indices, rows), model.state_type(), device, {.text = true, .labs = false});
     return model.embed(batch.tokens_BL, batch.lengths_B);
   };
-  return gather_rows(lengths_of(reader, indices), model.text->width(), host, options.micro_batch, rows_of)
+  return gather_rows(lengths_of(reader, indices), model.text->width(), host, options, rows_of)
       .to(torch::kFloat32);
 }
 
 at::Tensor embed_tokens(model::TextEncoder& encoder, const std::vector<std::vector<std::int32_t>>& texts,
-                        cluster::Communicator& host, std::int64_t micro_batch) {
+                        cluster::Communicator& host, const InferenceOptions& options) {
   std::vector<std::int32_t> lengths;
   for (const auto& text : texts) lengths.push_back(static_cast<std::int32_t>(text.size()));
   const at::Device device = encoder.buffers().front().device();
@@ -126,7 +128,7 @@ at::Tensor embed_tokens(model::TextEncoder& encoder, const std::vector<std::vect
     }
     return encoder.embed(tokens.to(device), row_lengths);
   };
-  return gather_rows(lengths, encoder.width(), host, micro_batch, rows_of).to(torch::kFloat32);
+  return gather_rows(lengths, encoder.width(), host, options, rows_of).to(torch::kFloat32);
 }
 
 }  // namespace medfuse::evaluate

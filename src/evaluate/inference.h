@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "cluster/communicator.h"
@@ -17,6 +18,8 @@ struct InferenceOptions {
   std::int64_t micro_batch = 16;  ///< samples per forward pass
   bool fused = true;              ///< false: the text encoder's own head, all there is before the fusion stage
   bool parts = false;             ///< infer(): also the parts of a fusion of both views, 3 * tokens * width numbers a sample
+  /// Called after each pass with this rank's samples so far and in all; may be empty.
+  std::function<void(std::int64_t done, std::int64_t total)> progress = {};
 };
 
 /// Probabilities of samples, and the parts of the fusion that they come from.
@@ -42,6 +45,6 @@ at::Tensor embed(model::MedfuseModel& model, const data::PackedReader& reader,
 
 /// Embeddings float32 [N, D] of N texts given as tokens (none empty), in that order, on every rank. Collective.
 at::Tensor embed_tokens(model::TextEncoder& encoder, const std::vector<std::vector<std::int32_t>>& texts,
-                        cluster::Communicator& host, std::int64_t micro_batch);
+                        cluster::Communicator& host, const InferenceOptions& options);
 
 }  // namespace medfuse::evaluate

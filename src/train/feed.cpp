@@ -18,10 +18,10 @@ std::vector<std::int64_t> training_ids(const data::PackedReader& reader, int ran
 
 void check_training_samples(const data::PackedReader& reader, int ranks) {
   const auto samples = std::ssize(reader.indices(data::Split::train));
-  if (samples == 0) data_error("data.path: the training split is empty; pack data with more patients");
+  if (samples == 0) data_error("data.path {}: the training split is empty; pack data with more patients", reader.folder().string());
   if (samples < ranks) {
-    data_error("data.path: {} training samples for {} ranks; start at most {} ranks, or pack more data", samples, ranks,
-               samples);
+    data_error("data.path {}: {} training samples for {} ranks; start at most {} ranks, or pack more data",
+               reader.folder().string(), samples, ranks, samples);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <iostream>
 #include <vector>
 
@@ -17,6 +18,7 @@ namespace {
 
 constexpr double kSmoothingSeconds = 30;  // after so long, a step's share in the rates has fallen to 1/e
 constexpr double kTerminalSeconds = 0.1;
+constexpr const char* kTold = "MEDFUSE_TERMINAL";  // by launch/mpirun.sh: columns of the terminal behind mpirun's pipe
 
 double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -24,7 +26,9 @@ double steady_seconds() {
 
 int terminal_width() {
   winsize size{};
-  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  const char* const told = std::getenv(kTold);
+  return told != nullptr && std::atoi(told) > 0 ? std::atoi(told) : 80;
 }
 
 /// "45s", "12m05s", "3h07m", "2d04h".
@@ -48,7 +52,7 @@ std::string format_rate(double rate) {
 
 ProgressOptions progress_on_standard_error() {
   ProgressOptions options;
-  options.terminal = ::isatty(STDERR_FILENO) == 1;
+  options.terminal = ::isatty(STDERR_FILENO) == 1 || std::getenv(kTold) != nullptr;
   options.width = terminal_width;
   return options;
 }
@@ -72,7 +76,7 @@ void Progress::begin(const std::string& stage, std::int64_t done, std::int64_t t
   stage_ = stage;
   done_ = done;
   total_ = total;
-  loss_ = 0;
+  loss_.reset();
   gpu_bytes_ = 0;
   weight_seconds_ = weight_steps_ = weight_samples_ = weight_tokens_ = 0;
   started_ = last_ = shown_ = options_.seconds();
@@ -80,7 +84,7 @@ void Progress::begin(const std::string& stage, std::int64_t done, std::int64_t t
   unshown_ = false;
 }
 
-void Progress::update(std::int64_t done, double loss, std::int64_t samples, std::int64_t tokens,
+void Progress::update(std::int64_t done, std::optional<double> loss, std::int64_t samples, std::int64_t tokens,
                       std::int64_t gpu_bytes) {
   const double now = options_.seconds();
   const double elapsed = std::max(0.0, now - last_);
@@ -134,7 +138,7 @@ std::string Progress::line(int columns) const {
   const double share = total_ > 0 ? 100.0 * static_cast<double>(done_) / static_cast<double>(total_) : 100;
   parts.push_back({1, fmt::format("{}/{}", done_, total_)});
   parts.push_back({5, fmt::format("{:.0f}%", std::floor(share))});
-  if (unshown_ || weight_seconds_ > 0) parts.push_back({2, fmt::format("loss {:.4f}", loss_)});
+  if (loss_) parts.push_back({2, fmt::format("loss {:.4f}", *loss_)});
   if (weight_seconds_ > 0) {
     parts.push_back({6, format_rate(weight_samples_ / weight_seconds_) + " samples/s"});
     if (weight_tokens_ > 0) parts.push_back({4, format_rate(weight_tokens_ / weight_seconds_) + " tokens/s"});

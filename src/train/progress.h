@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <ostream>
 #include <string>
 
@@ -17,7 +18,7 @@ struct ProgressOptions {
   double every_seconds = 10;               ///< between plain lines; a terminal is renewed ten times a second at most
 };
 
-/// Standard error: a terminal or not as isatty() says, with its width.
+/// Standard error: a terminal or not as isatty() says, or launch/mpirun.sh about what is behind mpirun's pipe.
 ProgressOptions progress_on_standard_error();
 
 /// Stage, step, loss, samples/s, tokens/s, memory, time left. Rates are smoothed over half a minute. On a terminal
@@ -33,8 +34,8 @@ class Progress {
   void begin(const std::string& stage, std::int64_t done, std::int64_t total);
 
   /// `done` steps are done; `samples` and `tokens` went into the steps since the last call, over all ranks.
-  /// gpu_bytes: memory in use on the device, 0 where there is none.
-  void update(std::int64_t done, double loss, std::int64_t samples, std::int64_t tokens, std::int64_t gpu_bytes = 0);
+  /// loss: none where nothing is learned. gpu_bytes: memory in use on the device, 0 where there is none.
+  void update(std::int64_t done, std::optional<double> loss, std::int64_t samples, std::int64_t tokens, std::int64_t gpu_bytes = 0);
 
   /// Shows the last state and ends the line. Does nothing where no stage runs.
   void finish();
@@ -50,7 +51,7 @@ class Progress {
   std::string stage_;
   std::int64_t done_ = 0;
   std::int64_t total_ = 0;
-  double loss_ = 0;
+  std::optional<double> loss_;
   std::int64_t gpu_bytes_ = 0;
   double started_ = 0;                     ///< of the stage
   double last_ = 0;                        ///< time of the last update

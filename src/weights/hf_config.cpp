@@ -115,8 +115,7 @@ void refuse_unsupported(const Keys& keys) {
 
 LlamaConfig read_llama_config(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "config.json";
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) {
+  if (!std::filesystem::exists(path)) {
     data_error("{}: is missing; name a Hugging Face folder with config.json and safetensors weights", path.string());
   }
   const json root = json::parse(read_file(path), nullptr, false);

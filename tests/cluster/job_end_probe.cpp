@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,13 @@ int main(int argc, char** argv) {
       together(process, [&] {
         if (process.rank() == last) data_error("row 7 is bad");
       });
+    } else if (way == "agreed-path") {  // one rank may not read a path
+      together(process, [&] {
+        if (process.rank() == last) std::filesystem::create_directory("/proc/nowhere/made");
+      });
+    } else if (way == "alone-path") {
+      if (process.rank() == last) std::filesystem::create_directory("/proc/nowhere/made");
+      process.barrier();
     } else if (way == "alone") {  // the others wait in a barrier
       if (process.rank() == last) numeric_error("the loss is not finite");
       process.barrier();

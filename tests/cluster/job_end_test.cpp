@@ -44,6 +44,15 @@ TEST(JobEnd, AnAgreedErrorIsPrintedOnce) {
   }
 }
 
+TEST(JobEnd, APathThatTheSystemRefusesIsTheUsersMatter) {
+  for (const char* way : {"agreed-path", "alone-path"}) {
+    const Ending ending = job(2, way);
+    EXPECT_EQ(ending.code, 3) << way;
+    EXPECT_EQ(ending.lines, "medfuse: /proc/nowhere/made: No such file or directory; check the path and who may read it\n")
+        << way;
+  }
+}
+
 TEST(JobEnd, OneRanksErrorEndsAll) {
   const Ending ending = job(3, "alone");
   EXPECT_EQ(ending.code, 5);

@@ -150,6 +150,31 @@ class BadInput(unittest.TestCase):
             table.write_text(text)
             self.refused(medfuse("impute", "--input", table, "--output", self.path / "o.csv"), 3, "t.csv", *words)
             self.assertFalse((self.path / "o.csv").exists())
+        table.write_text("a,b\n1,2\n3,\n")
+        self.refused(medfuse("impute", "--input", table, "--output", table), 2, "t.csv", "itself")
+        self.assertEqual(table.read_text(), "a,b\n1,2\n3,\n")
+        self.refused(medfuse("impute", "--input", table, "--output", self.path / "o.csv", "--mask_ratio", 0), 2,
+                     "--mask_ratio")
+
+    def test_a_path_that_the_system_refuses(self):
+        # Root may read everything, but nobody has names as long as this.
+        self.refused(medfuse("predict", "--run", "n" * 300, "--data", self.packed, "--output", "x.csv"), 3, "n" * 300)
+        self.refused(medfuse("tokenize", "--tokenizer", "n" * 300), 3, "n" * 300)
+
+    def test_tables_that_are_not_tables(self):
+        tables = self.path / "semicolons"
+        shutil.copytree(self.tables, tables)
+        path = tables / "ADMISSIONS.csv"
+        path.write_text(path.read_text().replace(",", ";"))
+        self.refused(self.pack(tables=tables), 3, "ADMISSIONS.csv", "separated by commas")
+        self.refused(self.pack("--diseases", tables / "LABEVENTS.csv"), 3, "LABEVENTS.csv", "disease", "name it so")
+
+    def test_marks_and_values_in_a_configuration(self):
+        marked = self.path / "marked.cfg"
+        marked.write_bytes(b"\xef\xbb\xbf" + self.config.read_bytes())
+        packed = self.path / "marked-packed"
+        self.assertEqual(medfuse("pack", "--config", marked, "--input", self.tables, "--output", packed).code, 0)
+        self.refused(self.train("--text.lora_alpha", "1e300"), 2, "text.lora_alpha")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,10 @@ class EndToEnd(unittest.TestCase):
         run = self.path / "stopped"
         stopped = self.train(run, "--stop.after", "0.001")
         self.assertEqual(stopped.code, 85, stopped.err)
+        early = medfuse("predict", "--run", run, "--data", self.packed, "--output", self.path / "early.csv")
+        self.assertEqual(early.code, 0, early.err)
+        self.assertIn("training has not finished (stage encoders, step 1 of all stages)", early.err)
+        self.assertIn("labs are not used yet", early.err)
         codes = []
         while len(codes) < 12 and (not codes or codes[-1] == 85):
             codes.append(self.train(run, "--stop.after", "0.001").code)
@@ -80,6 +84,26 @@ class EndToEnd(unittest.TestCase):
         loss = lambda folder: [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         self.assertEqual(loss(run), loss(self.run_folder))
         self.assertEqual(self.train(run, ranks=1).code, 0, "a finished run has nothing to do")
+
+    def test_a_run_goes_from_the_split_layout_to_the_interleaved_one(self):
+        lines = lambda folder: [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        run = self.path / "split"
+        split = ["--parallel.layout", "split", "--parallel.lab_ranks", 2]
+        stopped = self.train(run, *split, "--stop.after", "0.001", ranks=3)
+        self.assertEqual(stopped.code, 85, stopped.err)
+        self.assertIn("encoder stage: 1 data x 1 tensor for the text, 2 for the labs", stopped.err)
+        self.assertEqual(len(lines(run)), 1)
+        finished = self.train(run)
+        self.assertEqual(finished.code, 0, finished.err)
+        self.assertIn("continuing behind step 1", finished.err)
+        whole = self.path / "split-whole"
+        self.assertEqual(self.train(whole, *split, ranks=3).code, 0)
+        for folder in (run, whole):
+            for line, expected in zip(lines(folder), lines(self.run_folder), strict=True):
+                self.assertEqual(line.keys(), expected.keys())
+                for key in ("loss", "text_loss", "lab_loss", "prediction_loss", "grad_norm", "learning_rate"):
+                    if key in expected:
+                        self.assertAlmostEqual(line[key] / expected[key], 1, 4, (folder, expected["stage"], key))
 
     def test_evaluate(self):
         result = medfuse("evaluate", "--run", self.run_folder, ranks=2)

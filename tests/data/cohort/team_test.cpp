@@ -54,6 +54,28 @@ TEST(Team, PackingAgainReplacesTheEarlierDataSet) {
   EXPECT_TRUE(contents(scratch / "out") == contents(scratch / "fresh"));
 }
 
+// Runs depend on packed data: a packing that fails, early or late, must not cost them theirs.
+TEST(Team, AFailedPackingLeavesTheEarlierDataSet) {
+  const Scratch scratch;
+  Hospital::with(10).write(scratch / "in");
+  pack(options_of(scratch / "in", scratch / "out"), byte_encoder());
+  const auto before = contents(scratch / "out");
+  Hospital lacking = Hospital::with(10);
+  lacking.labs = "HADM_ID,CHARTTIME\n";
+  lacking.write(scratch / "in");
+  EXPECT_NE(error_of([&] { pack_together(options_of(scratch / "in", scratch / "out"), 3); }), "");
+  EXPECT_TRUE(contents(scratch / "out") == before);
+  Hospital::with(10).write(scratch / "in");
+  auto failing = byte_encoder();
+  failing.encode = [](std::string_view, bool) -> std::vector<std::int32_t> { data_error("in the midst of it"); };
+  EXPECT_EQ(error_of([&] { pack(options_of(scratch / "in", scratch / "out"), failing); }), "in the midst of it");
+  EXPECT_TRUE(contents(scratch / "out") == before);
+  EXPECT_EQ(data::PackedReader(scratch / "out").size(), 10);
+  // And leaves no trace where there was none.
+  EXPECT_NE(error_of([&] { pack(options_of(scratch / "in", scratch / "fresh"), failing); }), "");
+  EXPECT_FALSE(std::filesystem::exists(scratch / "fresh"));
+}
+
 TEST(Team, ErrorsReachEveryMember) {
   const Scratch scratch;
   Hospital h = Hospital::with(20);
