@@ -33,6 +33,7 @@ std::unique_ptr<Command> tokenize_command();
 std::unique_ptr<Command> embed_command();
 std::unique_ptr<Command> checkpoint_command();
 std::unique_ptr<Command> export_command();
+std::unique_ptr<Command> plan_command();
 std::unique_ptr<Command> info_command();
 
 /// Throws Error(usage) naming the option when `value` is empty.

@@ -30,6 +30,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(embed_command());
   commands.push_back(checkpoint_command());
   commands.push_back(export_command());
+  commands.push_back(plan_command());
   commands.push_back(info_command());
   return commands;
 }

@@ -14,7 +14,7 @@ MAY_INCLUDE = {
     "launch": {"base", "cluster", "data", "src", "launch"},
 }
 # Within src, from the ground up: a room includes those on its own floor or below.
-FLOORS = [{"ops", "weights"}, {"model", "parallel", "checkpoint"}, {"train"}, {"evaluate"}]
+FLOORS = [{"ops", "weights"}, {"model", "parallel", "checkpoint"}, {"train"}, {"evaluate", "plan"}]
 LONGEST = 400
 
 

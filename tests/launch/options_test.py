@@ -5,7 +5,7 @@ import unittest
 
 from medfuse_cli import medfuse
 
-COMMANDS = ["pack", "train", "evaluate", "predict", "impute", "tokenize", "embed", "checkpoint", "export", "info"]
+COMMANDS = ["pack", "train", "evaluate", "predict", "impute", "tokenize", "embed", "checkpoint", "export", "plan", "info"]
 
 
 class Options(unittest.TestCase):
@@ -108,6 +108,19 @@ class Options(unittest.TestCase):
             result = medfuse("train", "--data.path", "d", "--text.model", "m", f"--{key}", value, "--run", self.path / "r")
             self.assertIn(result.code, (2, 3), key)
             self.assertEqual(len(result.errors), 1, result.err)
+
+    def test_lab_ranks_that_do_not_fit_are_refused_before_anything_is_read(self):
+        def train(ranks, *more):
+            return medfuse("train", "--data.path", "/nowhere", "--text.model", "m", "--run", self.path / "r",
+                           "--parallel.layout", "split", *more, ranks=ranks)
+        for key, value in [("parallel.layout", "both"), ("parallel.lab_ranks", -1), ("encoders.lab_steps", -1)]:
+            result = medfuse("train", "--data.path", "/nowhere", "--text.model", "m", "--run", self.path / "r", f"--{key}", value)
+            self.check_usage(result, key)
+        self.check_usage(train(0), "parallel.layout", "at least 2 ranks")
+        self.check_usage(train(2, "--parallel.lab_ranks", 2), "parallel.lab_ranks", "1 to 1")
+        self.check_usage(train(4, "--parallel.tensor", 2, "--parallel.lab_ranks", 1), "parallel.lab_ranks",
+                         "multiples of 2 from 2 to 2")
+        self.assertFalse((self.path / "r").exists())
 
 
 if __name__ == "__main__":

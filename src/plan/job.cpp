@@ -1,0 +1,69 @@
+#include "src/plan/job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "src/model/medfuse_model.h"
+#include "src/model/tensor_parallel.h"
+
+namespace medfuse::plan {
+
+std::int64_t Job::compute_bytes() const {
+  if (options.precision == "bf16") return 2;
+  return options.precision == "f64" ? 8 : 4;
+}
+
+std::int64_t Job::state_bytes() const { return options.precision == "f64" ? 8 : 4; }
+
+std::int64_t Job::wide_bytes() const { return state_bytes(); }
+
+std::int64_t Job::wire_bytes() const {
+  const std::string& type = options.parallel.reduce_dtype;
+  if (type == "auto") return state_bytes();
+  if (type == "f64") return 8;
+  return type == "f32" ? 4 : 2;
+}
+
+double Job::flops() const {
+  const double peak = options.precision == "bf16"  ? machine.flops_bf16
+                      : options.precision == "f64" ? machine.flops_f64
+                                                   : machine.flops_f32;
+  return peak * machine.matmul_share;
+}
+
+std::int64_t Job::samples() const { return (options.batch + data() - 1) / data(); }
+
+std::int64_t Job::micro() const { return std::min(options.micro_batch, samples()); }
+
+std::int64_t Job::passes() const { return (samples() + options.micro_batch - 1) / options.micro_batch; }
+
+void check(const Job& job) {
+  constexpr std::int64_t most = 1 << 20;
+  if (job.nodes < 1 || job.nodes > most) usage_error("--nodes {} must lie between 1 and {}", job.nodes, most);
+  if (job.per_node < 1 || job.per_node > 4096) usage_error("--gpus-per-node {} must lie between 1 and 4096", job.per_node);
+  if (job.tokens < 1) usage_error("--tokens {} must be at least 1", job.tokens);
+  if (job.diseases < 1) usage_error("--diseases {} must be at least 1", job.diseases);
+  if (job.lab_columns < 1) usage_error("labs.count = {} must be at least 1", job.lab_columns);
+  if (job.options.parallel.layout == "split") {
+    usage_error("parallel.layout = split cannot be planned yet; plan parallel.layout = interleaved");
+  }
+  const auto tensor = static_cast<int>(job.options.parallel.tensor);
+  const weights::LlamaConfig& llama = job.llama;
+  model::check_tensor_degree(tensor, llama.num_attention_heads, llama.num_key_value_heads, llama.intermediate_size);
+  std::vector<std::int64_t> degrees;
+  const std::int64_t group = job.options.parallel.across_nodes ? job.ranks() : job.per_node;
+  for (std::int64_t degree = 1; degree <= std::min(group, llama.num_attention_heads); ++degree) {
+    if (group % degree == 0) degrees.push_back(degree);
+  }
+  if (group % tensor != 0) {
+    usage_error("parallel.tensor: groups of {} do not fit into {} of {} ranks; degrees that work: {}{}", tensor,
+                job.options.parallel.across_nodes ? "a world" : "nodes", group, fmt::join(degrees, ", "),
+                job.options.parallel.across_nodes ? "" : " (or allow slow links with parallel.across_nodes = true)");
+  }
+}
+
+}  // namespace medfuse::plan

@@ -1,0 +1,41 @@
+// What collectives move and how long they take: the ring formulas (Patarasuk & Yuan, J. Parallel Distrib. Comput. 69, 2009).
+#pragma once
+
+#include <cstdint>
+
+#include "src/plan/machine.h"
+
+namespace medfuse::plan {
+
+enum class Collective { all_reduce, reduce_scatter, all_gather };
+
+/// Bytes that each of `ranks` sends for a collective on a tensor of `bytes`, which is the whole one: the input of a
+/// reduce-scatter, the output of an all-gather. 2 (n - 1) / n of it for an all-reduce, half of that for the others.
+double sent_bytes(Collective collective, double bytes, std::int64_t ranks);
+
+/// How one group of ranks is connected.
+struct Link {
+  std::int64_t ranks = 1;
+  std::int64_t nodes = 1;      ///< that it reaches over
+  double bandwidth = 0;        ///< of a rank, bytes/s in one direction
+  double round_latency = 0;    ///< of a reduce-scatter or an all-gather, seconds: a ring in a node, a tree between nodes
+
+  /// Seconds of a collective on a whole tensor of `bytes`.
+  double seconds(Collective collective, double bytes) const;
+};
+
+/// Where the ranks of a mesh are: tensor groups are neighbours.
+struct Placement {
+  std::int64_t nodes = 1;
+  std::int64_t per_node = 1;
+  std::int64_t tensor = 1;
+  std::int64_t ranks() const { return nodes * per_node; }
+  std::int64_t data() const { return ranks() / tensor; }
+};
+
+/// The tensor group of a rank. Groups that reach over nodes have a node's network to themselves.
+Link tensor_link(const Machine& machine, const Placement& placement);
+/// Its data group. All the data groups of a node share its network.
+Link data_link(const Machine& machine, const Placement& placement);
+
+}  // namespace medfuse::plan

@@ -1,0 +1,114 @@
+#include "src/plan/reducer.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+namespace medfuse::plan {
+
+Reducer::Reducer(Rehearsal& rehearsal, const Job& job, std::vector<std::int64_t> parameters)
+    : r_(rehearsal),
+      ranks_(job.data()),
+      zero_(job.data() > 1 ? job.options.parallel.zero : 0),
+      state_(job.state_bytes()),
+      wire_(job.wire_bytes()),
+      state_travels_(job.wire_bytes() == job.state_bytes()),
+      sizes_(std::move(parameters)),
+      bucket_of_(sizes_.size()),
+      gradients_(sizes_.size()) {
+  const double most = job.options.parallel.bucket_mib * 1024 * 1024;
+  for (std::size_t number = sizes_.size(); number-- > 0;) {
+    const auto bytes = [&] { return static_cast<double>((buckets_.back().elements + sizes_[number]) * wire_); };
+    if (buckets_.empty() || bytes() > most) buckets_.emplace_back();
+    buckets_.back().parameters.push_back(number);
+    buckets_.back().elements += sizes_[number];
+    bucket_of_[number] = buckets_.size() - 1;
+  }
+  for (Bucket& bucket : buckets_) {
+    bucket.block = zero_ == 0 ? bucket.elements : std::max<std::int64_t>(1, (bucket.elements + ranks_ - 1) / ranks_);
+    owned_ += std::min(bucket.block, bucket.elements);
+  }
+  moments_ = r_.hold(Item::moments, 2 * owned_ * state_);
+  reduced_.resize(buckets_.size());
+}
+
+void Reducer::prepare(bool last) {
+  if (ranks_ == 1 || (zero_ < 2 && !last)) return;
+  if (armed_) collect();
+  armed_ = true;
+  next_ = 0;
+  missing_.clear();
+  for (const Bucket& bucket : buckets_) missing_.push_back(bucket.parameters.size());
+}
+
+void Reducer::arrive(std::size_t parameter) {
+  if (!gradients_.at(parameter)) gradients_[parameter] = r_.hold(Item::gradients, sizes_[parameter] * state_);
+  if (!armed_) return;
+  --missing_[bucket_of_[parameter]];
+  while (next_ < buckets_.size() && missing_[next_] == 0) launch(buckets_[next_++]);
+}
+
+void Reducer::launch(const Bucket& bucket) {
+  Sum sum;
+  const std::int64_t elements = zero_ == 0 ? bucket.elements : bucket.block * ranks_;
+  sum.flat = r_.make(Item::buckets, elements, wire_);
+  for (const std::size_t parameter : bucket.parameters) gradients_[parameter].reset();
+  if (zero_ > 0) sum.shard = r_.hold(Item::gradients, bucket.block * wire_);
+  const auto bytes = static_cast<double>(elements * wire_);
+  sum.staged = r_.staging(Item::buckets, bytes, ranks_);
+  sum.ends = r_.start(Flow::gradients, zero_ == 0 ? Collective::all_reduce : Collective::reduce_scatter, bytes);
+  sums_.push_back(std::move(sum));
+}
+
+void Reducer::collect() {
+  if (next_ != buckets_.size()) throw std::logic_error("Reducer: a gradient did not arrive");
+  armed_ = false;
+  for (std::size_t i = 0; i < sums_.size(); ++i) {
+    Sum sum = std::move(sums_[i]);
+    r_.wait(Flow::gradients, sum.ends);
+    sum.staged.reset();
+    if (zero_ > 0) sum.flat.reset();
+    Held result = zero_ > 0 ? sum.shard : sum.flat;
+    if (!state_travels_ && zero_ != 1) {
+      result = r_.make(Item::gradients, zero_ > 0 ? buckets_[i].block : buckets_[i].elements, state_);
+    }
+    if (!reduced_[i]) reduced_[i] = std::move(result);
+  }
+  sums_.clear();
+}
+
+void Reducer::update() {
+  if (armed_) collect();
+  // The norm goes through the gradients in pieces of float64.
+  constexpr std::int64_t piece = 1 << 20;
+  std::int64_t largest = 0;
+  for (const std::int64_t size : sizes_) largest = std::max(largest, size);
+  {
+    const Held squares[] = {r_.make(Item::working, std::min(piece, largest), 8),
+                            r_.make(Item::working, std::min(piece, largest), 8)};
+  }
+  r_.among_data(Flow::statistics, Collective::all_gather, static_cast<double>(8 * ranks_));
+  r_.touch(7 * static_cast<double>(owned_ * state_));
+  if (zero_ > 0) share_parameters();
+  for (Held& gradient : gradients_) gradient.reset();
+  for (Held& sum : reduced_) sum.reset();
+}
+
+void Reducer::share_parameters() {
+  struct Gather {
+    Held own, all;
+    double ends = 0;
+  };
+  Gather before;
+  for (const Bucket& bucket : buckets_) {
+    Gather next;
+    next.own = r_.make(Item::buckets, bucket.block, state_);
+    next.all = r_.make(Item::buckets, bucket.block * ranks_, state_);
+    next.ends = r_.start(Flow::parameters, Collective::all_gather, static_cast<double>(bucket.block * ranks_ * state_));
+    if (before.all) r_.wait(Flow::parameters, before.ends);
+    before = std::move(next);
+  }
+  r_.wait(Flow::parameters, before.ends);
+}
+
+}  // namespace medfuse::plan

@@ -1,0 +1,57 @@
+// Gradients on their way to the optimiser (src/parallel, src/train/updater.cpp): accumulated, put into buckets, summed over
+// the data group while the backward pass goes on, and used for this rank's share of the parameters.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "src/plan/rehearsal.h"
+
+namespace medfuse::plan {
+
+class Reducer {
+ public:
+  /// `parameters`: elements of each, in the order of the forward pass.
+  Reducer(Rehearsal& rehearsal, const Job& job, std::vector<std::int64_t> parameters);
+
+  void prepare(bool last);
+  /// The gradient of a parameter is there, from the pass that is under way.
+  void arrive(std::size_t parameter);
+  /// Behind the last pass: the norm, AdamW, and the parameters from their owners.
+  void update();
+
+  /// Elements that this rank keeps moments of.
+  std::int64_t owned() const { return owned_; }
+
+ private:
+  struct Bucket {
+    std::vector<std::size_t> parameters;
+    std::int64_t elements = 0;
+    std::int64_t block = 0;  // of each rank
+  };
+  struct Sum {
+    Held flat, shard, staged;
+    double ends = 0;
+  };
+  void launch(const Bucket& bucket);
+  void collect();
+  void share_parameters();
+
+  Rehearsal& r_;
+  std::int64_t ranks_, zero_, state_, wire_;
+  bool state_travels_;                   // gradients travel in the type of the state
+  std::vector<std::int64_t> sizes_;
+  std::vector<Bucket> buckets_;
+  std::vector<std::size_t> bucket_of_;   // of each parameter
+  std::int64_t owned_ = 0;
+  Held moments_;
+  std::vector<Held> gradients_;          // of each parameter
+  std::vector<Held> reduced_;            // of each bucket
+  std::vector<std::size_t> missing_;     // parameters of each bucket
+  std::size_t next_ = 0;                 // bucket to launch
+  bool armed_ = false;
+  std::vector<Sum> sums_;
+};
+
+}  // namespace medfuse::plan

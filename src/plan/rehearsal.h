@@ -1,0 +1,84 @@
+// One rank's step in miniature: tensors have a size and no content, and a clock runs on by what operations would take.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "src/plan/job.h"
+#include "src/plan/ledger.h"
+#include "src/plan/links.h"
+
+namespace medfuse::plan {
+
+/// What travels.
+enum class Flow : std::size_t {
+  gradients,   ///< over the data group
+  parameters,  ///< updated adapters, from their owners (ZeRO)
+  weights,     ///< frozen blocks (ZeRO-3)
+  tensor,      ///< sums and gathers within a tensor group
+  statistics,  ///< moments of the fusion's features, norms, counts
+};
+inline constexpr std::size_t kFlows = static_cast<std::size_t>(Flow::statistics) + 1;
+
+/// Name in tables.
+const char* name_of(Flow flow);
+
+/// What a rank did so far.
+struct Tally {
+  double seconds = 0;                      ///< of the clock
+  double flops = 0;                        ///< of products
+  std::array<double, kFlows> sent{};       ///< bytes by this rank
+  std::array<double, kFlows> waited{};     ///< seconds that the clock stood still for it
+
+  Tally& operator+=(const Tally& other);
+  Tally operator-(const Tally& other) const;
+  Tally operator*(double factor) const;
+};
+
+class Rehearsal {
+ public:
+  explicit Rehearsal(const Job& job);
+
+  Ledger& memory() { return memory_; }
+  const Tally& tally() const { return tally_; }
+
+  /// The result of an operation: held, and written once and read once by what comes.
+  Held make(Item item, std::int64_t elements, std::int64_t element_bytes);
+  /// Memory that costs no time: what is already there.
+  Held hold(Item item, std::int64_t bytes) { return memory_.hold(item, bytes); }
+  /// A product [rows, in] x [in, out], the matrix read from memory.
+  void multiply(double rows, double in, double out);
+  /// An operation that reads or writes so many bytes in all.
+  void touch(double bytes);
+  /// Products that never leave the processor's caches (attention).
+  void products(double flops);
+
+  /// A collective that computing waits for, on a whole tensor of `bytes` among this rank's tensor group. While it runs MPI
+  /// stages the parts of the others.
+  void among_tensor(Collective collective, double bytes);
+  /// The same among its data group.
+  void among_data(Flow flow, Collective collective, double bytes);
+  /// Starts one there that goes on beside computing, after those before it. Returns when it ends, by the clock.
+  double start(Flow flow, Collective collective, double bytes);
+  /// Lets the clock stand still until then.
+  void wait(Flow flow, double until);
+  /// What a reduction over MPI holds beside its input: the parts of others. Nothing over NCCL.
+  Held staging(Item item, double bytes, std::int64_t ranks);
+
+  /// Adds what further steps of the same kind would add.
+  void repeat(const Tally& what, double times);
+
+ private:
+  void spend(double seconds) { tally_.seconds += seconds; }
+
+  Ledger memory_;
+  Tally tally_;
+  Link data_, tensor_;
+  double data_free_ = 0;  // when the data group's link has sent what was started
+  double flops_, bandwidth_, least_;
+  double matrix_bytes_;   // of an element of a weight
+  bool cuda_;
+};
+
+}  // namespace medfuse::plan
