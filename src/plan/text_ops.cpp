@@ -63,19 +63,18 @@ Held TextOps::norm(const Held& x, std::int64_t rows, Item item, Kept* kept) {
     if (kept) kept->insert(kept->end(), {x, inverse});
     return y;
   }
-  const Held wide_x = widened(x, rows, width_, item);
   const Held inverse = r_.make(item, rows, wide_);
-  const Held steps[] = {wide(rows, width_), wide(rows, width_), wide_ == compute_ ? nullptr : wide(rows, width_)};
+  const Held steps[] = {widened(x, rows, width_, Item::working), wide(rows, width_),
+                        wide_ == compute_ ? nullptr : wide(rows, width_)};
   const Held y = make(item, rows, width_);
-  if (kept) kept->insert(kept->end(), {wide_x, inverse});
+  if (kept) kept->insert(kept->end(), {x, inverse});
   return y;
 }
 
 Held TextOps::norm_back(Held dy, std::int64_t rows, Kept kept) {
   const Kept held = std::move(kept);
   if (fused_) return make(Item::working, rows, width_);
-  const Held steps[] = {widened(dy, rows, width_, Item::working), wide(rows, width_), wide(rows, width_),
-                        wide(rows, width_)};
+  const Held steps[] = {widened(nullptr, rows, width_, Item::working), wide(rows, width_), wide(rows, width_)};
   dy.reset();
   return make(Item::working, rows, width_);
 }
@@ -256,20 +255,21 @@ Held TextOps::swiglu(const std::vector<Held>& gate_up, std::int64_t rows, Kept* 
     if (kept) kept->insert(kept->end(), gate_up.begin(), gate_up.end());
     return make(Item::feed_forward, rows, inner_);
   }
-  const Item item = Item::feed_forward;
-  const Kept saved = {widened(gate_up[0], rows, inner_, item), r_.make(item, rows * inner_, wide_),
-                      r_.make(item, rows * inner_, wide_), widened(gate_up[1], rows, inner_, item)};
-  if (kept) kept->insert(kept->end(), saved.begin(), saved.end());
-  const Held product = wide_ == compute_ ? nullptr : wide(rows, inner_);
-  return make(item, rows, inner_);
+  if (kept) kept->insert(kept->end(), gate_up.begin(), gate_up.end());
+  const Held steps[] = {widened(nullptr, rows, inner_, Item::working), wide(rows, inner_), wide(rows, inner_),
+                        widened(nullptr, rows, inner_, Item::working),
+                        wide_ == compute_ ? nullptr : wide(rows, inner_)};
+  return make(Item::feed_forward, rows, inner_);
 }
 
 std::vector<Held> TextOps::swiglu_back(Held dy, std::int64_t rows, Kept kept) {
   const Held given = std::move(dy);
   const Kept held = std::move(kept);
   if (fused_) return {make(Item::working, rows, inner_), make(Item::working, rows, inner_)};
-  const Held steps[] = {widened(given, rows, inner_, Item::working), wide(rows, inner_), wide(rows, inner_),
-                        wide(rows, inner_), wide(rows, inner_)};
+  // Gate, its sigmoid, the gradient, the slope, the other factor and their product.
+  const Held steps[] = {widened(nullptr, rows, inner_, Item::working), wide(rows, inner_),
+                        widened(nullptr, rows, inner_, Item::working), wide(rows, inner_),
+                        widened(nullptr, rows, inner_, Item::working), wide(rows, inner_)};
   return {make(Item::working, rows, inner_), make(Item::working, rows, inner_)};
 }
 

