@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <set>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace medfuse::train {

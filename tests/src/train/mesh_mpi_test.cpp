@@ -1,5 +1,5 @@
-// Every mesh gives the one-rank run: data x tensor, with accumulation and recomputation, and checkpoints pass from one
-// mesh to another.
+// Every mesh gives the one-rank run: data x tensor in either layout, with accumulation, recomputation, shared tokens and
+// shared states, and checkpoints pass from one mesh to another.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -17,12 +17,18 @@
 namespace medfuse::train {
 namespace {
 
-/// A world laid out as data x tensor, all on one node.
+/// A world laid out as data x tensor, all on one node; in the split layout about one in eight ranks is for the labs.
 struct Mesh {
-  Mesh(cluster::Communicator& world, int tensor)
-      : groups(world, cluster::lay_out_mesh(std::vector<std::string>(static_cast<std::size_t>(world.size()), "here"),
-                                            {.tensor = tensor})) {}
-  Ranks ranks() { return {groups.data(), groups.data(), groups.world(), groups.tensor(), groups.tensor()}; }
+  Mesh(cluster::Communicator& world, int tensor, bool split = false)
+      : layout(cluster::lay_out_mesh(std::vector<std::string>(static_cast<std::size_t>(world.size()), "here"),
+                                     {.tensor = tensor, .lab_ranks = split ? std::optional(0) : std::nullopt})),
+        groups(world, layout) {}
+  Ranks ranks() {
+    Ranks all(groups.data(), groups.data(), groups.world(), groups.tensor(), groups.tensor());
+    if (layout.lab_rows > 0) all.split.emplace(groups.task(), groups.task(), layout.first_lab_row());
+    return all;
+  }
+  cluster::MeshLayout layout;
   cluster::MeshGroups groups;
 };
 
@@ -39,17 +45,19 @@ struct Way {
   std::string recompute;
   bool sequence;
   std::int64_t zero;
+  bool split;
 };
 
 /// Choices beside the mesh itself: some, in which each pair comes up, or with MEDFUSE_EVERY_MESH=1 all that there are.
 std::vector<Way> ways(int tensor, int world) {
   const std::vector<std::int64_t> micro_batches = {64, 2};
   const std::vector<std::string> recompute = {"none", "attention", "full"};
-  const std::size_t sequence = tensor > 1 ? 2 : 1, zero = world > tensor ? 4 : 1;  // what a group of one has no use for
-  const std::vector<std::size_t> sizes = {micro_batches.size(), recompute.size(), sequence, zero};
+  // What a group of one has no use for is left out.
+  const std::size_t sequence = tensor > 1 ? 2 : 1, zero = world > tensor ? 4 : 1, layouts = world > tensor ? 2 : 1;
+  const std::vector<std::size_t> sizes = {micro_batches.size(), recompute.size(), sequence, zero, layouts};
   std::vector<Way> all;
   for (const Combination& c : std::getenv("MEDFUSE_EVERY_MESH") ? all_combinations(sizes) : pairwise_covering(sizes)) {
-    all.push_back({micro_batches[c[0]], recompute[c[1]], c[2] == 1, static_cast<std::int64_t>(c[3])});
+    all.push_back({micro_batches[c[0]], recompute[c[1]], c[2] == 1, static_cast<std::int64_t>(c[3]), c[4] == 1});
   }
   return all;
 }
@@ -100,9 +108,10 @@ TEST_F(MeshTest, EveryParameterEqualsTheOneRankRun) {
       options.recompute = way.recompute;
       options.parallel.sequence = way.sequence;
       options.parallel.zero = way.zero;
-      const std::string what = fmt::format("tensor {}, micro-batch {}, recompute {}, zero {}{}", tensor, way.micro_batch,
-                                           way.recompute, way.zero, way.sequence ? ", sequence" : "");
-      Mesh mesh(*world_, tensor);
+      const std::string what = fmt::format("tensor {}, micro-batch {}, recompute {}, zero {}{}{}", tensor, way.micro_batch,
+                                           way.recompute, way.zero, way.sequence ? ", sequence" : "",
+                                           way.split ? ", split" : "");
+      Mesh mesh(*world_, tensor, way.split);
       const auto actual = run(options, mesh.ranks(), "mesh" + std::to_string(runs_++));
       const auto [distance, name] =
           tiny::distance(tiny::whole(actual, mesh.ranks()), expected.parameters, options.learning_rate);
