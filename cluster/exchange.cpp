@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -104,6 +103,7 @@ bool Exchange::advance() {
       if (result != MPI_ERR_IN_STATUS) MEDFUSE_MPI(result);
       if (count == 0) return false;
       if (count != MPI_UNDEFINED) {
+        has_moved();
         for (int i = 0; i < count; ++i) {
           check(messages_[static_cast<std::size_t>(finished_[i])], statuses_[i], result == MPI_ERR_IN_STATUS);
         }
@@ -151,6 +151,10 @@ void Exchange::check(const Message& message, MPI_Status& status, bool has_error)
 std::string Exchange::waits_for() const {
   std::set<int> ranks;
   for (const Message& message : messages_) ranks.insert(group_->world_rank(message.member));
+  return name_ranks(ranks);
+}
+
+std::string name_ranks(const std::set<int>& ranks) {
   if (ranks.empty()) return "";
   constexpr std::size_t shown = 8;
   std::string text = ranks.size() == 1 ? "rank " : "ranks ";

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -97,6 +98,9 @@ class Exchange : public Task {
   std::vector<int> finished_;
   std::vector<MPI_Status> statuses_;
 };
+
+/// "rank 2" or "ranks 2, 3", the first few of many; empty if there are none. For messages.
+std::string name_ranks(const std::set<int>& ranks);
 
 /// The one stage of a barrier: a token to and from every other member, so that a time-out names who is missing.
 Exchange::Stage meet(const std::shared_ptr<MpiGroup>& group);

@@ -12,6 +12,7 @@
 
 #include "cluster/exchange.h"
 #include "cluster/reduce_in_order.h"
+#include "cluster/shared_collectives.h"
 #include "cluster/tensor_checks.h"
 
 namespace medfuse::cluster {
@@ -30,35 +31,39 @@ MPI_Datatype mpi_type(at::ScalarType type) {
 
 class MpiWork : public Work {
  public:
-  MpiWork(std::shared_ptr<Exchange> exchange, std::chrono::milliseconds timeout)
-      : exchange_(std::move(exchange)), timeout_(timeout), exceptions_(std::uncaught_exceptions()) {}
+  MpiWork(std::shared_ptr<Task> task, std::chrono::milliseconds timeout, int world_rank)
+      : task_(std::move(task)), timeout_(timeout), world_rank_(world_rank), exceptions_(std::uncaught_exceptions()) {}
 
   /// A forgotten collective is waited for. While an exception unwinds it is left to the progress list instead, which
   /// keeps its tensors: a peer may never come.
   ~MpiWork() override {
-    if (!exchange_ || std::uncaught_exceptions() > exceptions_) return;
+    if (!task_ || std::uncaught_exceptions() > exceptions_) return;
     try {
-      exchange_->wait(timeout_);
+      wait();
     } catch (...) {  // the next collective will fail as well, and says so where it can
     }
   }
 
   void wait() override {
-    if (!exchange_) return;
-    const auto exchange = std::exchange(exchange_, nullptr);
-    exchange->wait(timeout_);
+    if (!task_) return;
+    const auto task = std::exchange(task_, nullptr);
+    Progress::instance().wait(*task, timeout_, world_rank_);
   }
 
  private:
-  std::shared_ptr<Exchange> exchange_;  // null: nothing to do, or waited for
+  std::shared_ptr<Task> task_;  // null: nothing to do, or waited for
   std::chrono::milliseconds timeout_;
+  int world_rank_;
   int exceptions_;
 };
 
 class MpiCommunicator : public Communicator {
  public:
   MpiCommunicator(MPI_Comm comm, const MpiOptions& options, std::chrono::milliseconds timeout)
-      : group_(std::make_shared<MpiGroup>(comm, options.largest_message)), options_(options), timeout_(timeout) {}
+      : group_(std::make_shared<MpiGroup>(comm, options.largest_message)), options_(options), timeout_(timeout) {
+    if (size() == 1 || options.slot_bytes == 0) return;
+    channel_ = SharedChannel::open(group_, options.slot_bytes, options.read_directly, timeout);
+  }
 
   int rank() const override { return group_->rank(); }
   int size() const override { return group_->size(); }
@@ -81,11 +86,16 @@ class MpiCommunicator : public Communicator {
     return start(std::move(operation), std::move(stages), group_->next_tag());
   }
   std::unique_ptr<Work> start(std::string operation, std::vector<Exchange::Stage> stages, int tag) {
-    return std::make_unique<MpiWork>(Exchange::start(group_, std::move(operation), std::move(stages), tag), timeout_);
+    return work(Exchange::start(group_, std::move(operation), std::move(stages), tag));
   }
-  std::unique_ptr<Work> nothing() { return std::make_unique<MpiWork>(nullptr, timeout_); }
+  std::unique_ptr<Work> work(std::shared_ptr<Task> task) {
+    return std::make_unique<MpiWork>(std::move(task), timeout_, group_->own_world_rank());
+  }
+  std::unique_ptr<Work> nothing() { return work(nullptr); }
+  bool is_short(std::int64_t gathered_bytes) const { return gathered_bytes <= options_.direct_bytes; }
 
   std::shared_ptr<MpiGroup> group_;
+  std::shared_ptr<SharedChannel> channel_;  ///< null: its members do not share memory
   MpiOptions options_;
   std::chrono::milliseconds timeout_;
 };
@@ -95,12 +105,15 @@ char* at_element(const at::Tensor& tensor, std::int64_t begin) {
   return static_cast<char*>(tensor.mutable_data_ptr()) + begin * static_cast<std::int64_t>(tensor.element_size());
 }
 
-/// The rows of a matrix, with another tensor in the place of row `me`.
-std::vector<at::Tensor> rows_with_own(const at::Tensor& rows, int me, const at::Tensor& own) {
-  const c10::InferenceMode no_grad;
-  std::vector<at::Tensor> parts = rows.unbind(0);
-  parts[static_cast<std::size_t>(me)] = own;
-  return parts;
+std::int64_t bytes_of(const at::Tensor& tensor) { return static_cast<std::int64_t>(tensor.nbytes()); }
+
+/// Reduces the rows of `others` into `result`, with `own` in the place of row `me`.
+void reduce_rows(const at::Tensor& result, const at::Tensor& others, int me, const at::Tensor& own, Reduction reduction) {
+  std::vector<const void*> parts;
+  for (std::int64_t r = 0; r < others.size(0); ++r) {
+    parts.push_back(r == me ? own.const_data_ptr() : at_element(others, r * others.size(1)));
+  }
+  reduce_in_order(result.mutable_data_ptr(), parts, result.numel(), result.scalar_type(), reduction);
 }
 
 std::unique_ptr<Work> MpiCommunicator::all_reduce(const at::Tensor& given, Reduction reduction) {
@@ -108,11 +121,12 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(const at::Tensor& given, Reduc
   const int n = size(), me = rank();
   const std::int64_t count = given.numel();
   if (n == 1 || count == 0) return nothing();
+  const std::string operation = describe(reduction == Reduction::sum ? "all_reduce (sum)" : "all_reduce (max)", given, n);
+  const bool direct = is_short(bytes_of(given) * n);
+  if (channel_ && !direct) return work(shared_all_reduce(channel_, operation, given, reduction));
   const at::Tensor tensor = given.detach().view({-1});
   const MPI_Datatype type = mpi_type(tensor.scalar_type());
-  const std::string operation = describe(reduction == Reduction::sum ? "all_reduce (sum)" : "all_reduce (max)", tensor, n);
-
-  if (count * static_cast<std::int64_t>(tensor.element_size()) * n <= options_.direct_bytes) {
+  if (direct) {
     // Short: everyone gets everything, one latency instead of two.
     const at::Tensor all = at::empty({n, count}, tensor.options());
     return start(operation, {
@@ -122,7 +136,7 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(const at::Tensor& given, Reduc
           e.send(to, tensor.const_data_ptr(), count, type);
         });
       },
-      [=](Exchange&) { reduce_in_order(tensor, rows_with_own(all, me, tensor), reduction); }});
+      [=](Exchange&) { reduce_rows(tensor, all, me, tensor, reduction); }});
   }
 
   // Long: rank r reduces block r of everyone, then hands it out.
@@ -140,7 +154,7 @@ std::unique_ptr<Work> MpiCommunicator::all_reduce(const at::Tensor& given, Reduc
     [=](Exchange& e) {
       const c10::InferenceMode no_grad;
       const at::Tensor own = tensor.narrow(0, begin(me), length(me));
-      reduce_in_order(own, rows_with_own(others, me, own), reduction);
+      reduce_rows(own, others, me, own, reduction);
       for_each_other(me, n, [&](int to, int from) {
         e.receive(from, at_element(tensor, begin(from)), length(from), type);
         e.send(to, at_element(tensor, begin(me)), length(me), type);
@@ -170,9 +184,13 @@ std::unique_ptr<Work> MpiCommunicator::all_gather(const at::Tensor& given_output
   check_pair("all_gather", given_output, given_input, size());
   const int n = size(), me = rank();
   const std::int64_t count = given_input.numel();
+  const std::string operation = describe("all_gather", given_output, n);
+  if (channel_ && !is_short(bytes_of(given_output))) {
+    return work(shared_all_gather(channel_, operation, given_output, given_input));
+  }
   const at::Tensor output = given_output.detach().view({-1}), input = given_input.detach().view({-1});
   const MPI_Datatype type = mpi_type(input.scalar_type());
-  return start(describe("all_gather", output, n), {
+  return start(operation, {
     [=](Exchange& e) {
       const c10::InferenceMode no_grad;
       output.narrow(0, me * count, count).copy_(input);
@@ -190,17 +208,22 @@ std::unique_ptr<Work> MpiCommunicator::reduce_scatter(const at::Tensor& given_ou
   check_pair("reduce_scatter", given_input, given_output, size());
   const int n = size(), me = rank();
   const std::int64_t count = given_output.numel();
+  const std::string operation =
+      describe(reduction == Reduction::sum ? "reduce_scatter (sum)" : "reduce_scatter (max)", given_input, n);
+  if (channel_ && !is_short(bytes_of(given_input))) {
+    return work(shared_reduce_scatter(channel_, operation, given_output, given_input, reduction));
+  }
   const at::Tensor output = given_output.detach().view({-1}), input = given_input.detach().view({n, count});
   const at::Tensor others = at::empty({n, count}, input.options());
   const MPI_Datatype type = mpi_type(input.scalar_type());
-  return start(describe(reduction == Reduction::sum ? "reduce_scatter (sum)" : "reduce_scatter (max)", input, n), {
+  return start(operation, {
     [=](Exchange& e) {
       for_each_other(me, n, [&](int to, int from) {
         e.receive(from, at_element(others, from * count), count, type);
         e.send(to, at_element(input, to * count), count, type);
       });
     },
-    [=](Exchange&) { reduce_in_order(output, rows_with_own(others, me, input[me]), reduction); }});
+    [=](Exchange&) { reduce_rows(output, others, me, input[me], reduction); }});
 }
 
 std::unique_ptr<Work> MpiCommunicator::all_to_all(const at::Tensor& given_output, const at::Tensor& given_input) {

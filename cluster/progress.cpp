@@ -66,6 +66,7 @@ Progress::Tasks::iterator Progress::turn(Tasks::iterator place, Lock& lock) {
   }
   lock.lock();
   task.in_turn_ = false;
+  if (std::exchange(task.moved_, false)) changed_ = Clock::now();
   if (!done && !failure) return std::next(place);
   changed_ = Clock::now();
   task.state_ = failure ? Task::State::failed : Task::State::done;
@@ -98,8 +99,9 @@ void Progress::wait(Task& task, std::chrono::milliseconds timeout, int rank) {
           "rank {} waited {:.4g} s in {}{}{}; a peer is hung or gone: look at its node, then run the command again", rank,
           std::chrono::duration<double>(timeout).count(), task.operation(), missing.empty() ? "" : " for ", missing);
     }
+    const auto quiet = Clock::now() - std::max(start, changed_);
     lock.unlock();
-    if (waited < keen) {
+    if (quiet < keen) {
       std::this_thread::yield();
     } else {
       std::this_thread::sleep_for(nap);
@@ -123,7 +125,7 @@ void Progress::wake_thread() {
 }
 
 void Progress::run() {
-  // What has just begun or ended is likely to move soon; what has not moved for long waits for a peer that computes.
+  // What has just begun, moved or ended is likely to move soon; what has not moved for long waits for a peer that computes.
   constexpr auto shortest = std::chrono::microseconds(50);
   constexpr auto longest = std::chrono::microseconds(1000);
   // Tasks come in rows, most of them waited for at once: a look now and then, for a while after the last one, costs less

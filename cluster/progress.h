@@ -28,12 +28,15 @@ class Task {
   /// One turn, on any thread but never on two at once: never blocks, returns true once finished, throws
   /// Error(communication) if it failed.
   virtual bool advance() = 0;
+  /// To be called in a turn that has achieved something: then the next is given sooner.
+  void has_moved() { moved_ = true; }
 
  private:
   friend class Progress;
   enum class State { running, done, failed };
   State state_ = State::running;
   bool in_turn_ = false;
+  bool moved_ = false;
   std::exception_ptr failure_;
 };
 
@@ -76,7 +79,7 @@ class Progress {
   /// Never freed: MPI has no way to take back a request of a failed exchange, so its buffers must stay.
   std::vector<std::shared_ptr<Task>> kept_;
   int waiting_ = 0;  ///< callers of wait
-  std::chrono::steady_clock::time_point changed_;  ///< when a task came or ended
+  std::chrono::steady_clock::time_point changed_;  ///< when a task came, moved or ended
   bool background_ = false, stopping_ = false;
   bool asleep_ = false;  ///< the thread, until it is needed
   std::condition_variable wake_;

@@ -1,4 +1,5 @@
-// The MPI communicator: the common suite with short and long paths and with tiny messages, and what is its own.
+// The MPI communicator: the common suite with short and long paths, over shared memory and by messages, with tiny pieces
+// of both, and what is its own.
 #include "cluster/mpi_communicator.h"
 
 #include <gtest/gtest.h>
@@ -26,7 +27,11 @@ std::unique_ptr<Communicator> make_part() {
 
 INSTANTIATE_TEST_SUITE_P(Mpi, Conformance,
                          testing::Values(mpi("defaults", {}), mpi("always_in_blocks", {.direct_bytes = 0}),
-                                         mpi("tiny_messages", {.largest_message = 1003, .direct_bytes = 0}),
+                                         mpi("tiny_slots", {.direct_bytes = 0, .slot_bytes = 1003}),
+                                         mpi("slots_alone", {.direct_bytes = 0, .read_directly = false}),
+                                         mpi("messages", {.slot_bytes = 0}),
+                                         mpi("messages_in_blocks", {.direct_bytes = 0, .slot_bytes = 0}),
+                                         mpi("tiny_messages", {.largest_message = 1003, .direct_bytes = 0, .slot_bytes = 0}),
                                          Backend{"part", make_part, [] { return std::string(); }}),
                          backend_name);
 

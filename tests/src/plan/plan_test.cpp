@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "bench/tensor_meter.h"
 #include "src/model/lora.h"
 #include "src/model/medfuse_model.h"
 #include "src/ops/dropout.h"
@@ -19,7 +20,6 @@
 #include "src/plan/step.h"
 #include "src/plan/text_ops.h"
 #include "src/plan/text_shape.h"
-#include "tests/src/plan/tensor_meter.h"
 
 namespace medfuse::plan {
 namespace {
@@ -396,7 +396,7 @@ struct Use {
 };
 
 Use use_of(const std::function<at::Tensor()>& operation) {
-  TensorMeter& meter = TensorMeter::instance();
+  bench::TensorMeter& meter = bench::TensorMeter::instance();
   const std::int64_t before = meter.now();
   meter.restart();
   const at::Tensor result = operation();
@@ -407,7 +407,7 @@ Use use_of(const std::function<at::Tensor()>& operation) {
 // account of them can be checked here: with float16, which has no kernels on a CPU, in the place of bfloat16.
 TEST(DeviceOperations, KeepWhatThePlanSays) {
   for (const std::string precision : {"bf16"}) {
-    TensorMeter::instance();
+    bench::TensorMeter::instance();
     Job job = small_job();
     job.options.precision = precision;
     job.machine.cuda = true;

@@ -6,12 +6,12 @@
 #include <cmath>
 #include <cstdio>
 
+#include "bench/tensor_meter.h"
 #include "cluster/mesh.h"
 #include "cluster/mpi_communicator.h"
 #include "cluster/process.h"
 #include "src/plan/step.h"
 #include "tests/src/plan/counting_communicator.h"
-#include "tests/src/plan/tensor_meter.h"
 #include "tests/src/train/tiny_run.h"
 
 namespace medfuse::plan {
@@ -81,7 +81,7 @@ train::TrainOptions base_options() {
 class StepsTest : public testing::Test {
  protected:
   void SetUp() override {
-    TensorMeter::instance();
+    bench::TensorMeter::instance();
     static cluster::Process process;
     world_ = cluster::make_mpi_communicator(process);
     write_data(folder_.path());
@@ -95,7 +95,7 @@ class StepsTest : public testing::Test {
   };
 
   Measured measured(const train::TrainOptions& o, const std::string& stage_name) {
-    const std::int64_t before = TensorMeter::instance().now();
+    const std::int64_t before = bench::TensorMeter::instance().now();
     const std::vector<std::string> hosts(static_cast<std::size_t>(world_->size()), "here");
     const cluster::MeshGroups groups(
         *world_, cluster::lay_out_mesh(hosts, {.tensor = static_cast<int>(o.parallel.tensor)}));
@@ -110,11 +110,11 @@ class StepsTest : public testing::Test {
     std::unique_ptr<train::Stage> stage;
     if (stage_name == "encoders") stage = std::make_unique<train::EncodersStage>(o, model, *reader_, ranks);
     else stage = std::make_unique<train::FusionStage>(o, model, *reader_, ranks);
-    TensorMeter::instance().restart();
+    bench::TensorMeter::instance().restart();
     if (o.parallel.zero == 3) stage->step(0);  // leaves a unit of the weights there for the next
     result.data_bytes = result.tensor_bytes = 0;
     stage->step(1);
-    result.peak = static_cast<double>(TensorMeter::instance().peak() - before);
+    result.peak = static_cast<double>(bench::TensorMeter::instance().peak() - before);
     return result;
   }
 

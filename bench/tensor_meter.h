@@ -1,5 +1,5 @@
 // Counts the bytes of all tensors in main memory, whatever thread makes or frees them: collectives free theirs on a thread
-// of their own, which a profiler's hook in the measured thread would not see.
+// of their own, which a profiler's hook in the measured thread would not see. Weights in a mapped file do not count.
 #pragma once
 
 #include <c10/core/Allocator.h>
@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace medfuse::plan {
+namespace medfuse::bench {
 
 /// One in a process, from before the first tensor that counts, to the end.
 class TensorMeter : public c10::Allocator {
@@ -64,4 +64,4 @@ class TensorMeter : public c10::Allocator {
   std::atomic<std::int64_t> peak_ = 0;
 };
 
-}  // namespace medfuse::plan
+}  // namespace medfuse::bench

@@ -1,0 +1,66 @@
+"""The benchmarks run with tiny sizes: their output has the shape that is documented, and wrong results end them."""
+import os
+import re
+import subprocess
+import unittest
+
+ROOT = os.environ["MEDFUSE_ROOT"]
+BUILD = os.environ["MEDFUSE_BUILD"]
+
+
+def run(*command):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def program(name, ranks, *arguments):
+    return run("mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), f"{BUILD}/bench/medfuse_bench_{name}",
+               *arguments)
+
+
+class Smoke(unittest.TestCase):
+    def test_the_table_joins_all_three(self):
+        for ranks in (2, 3):
+            done = run("bench/run.sh", str(ranks), "1024", "65536", "2")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            lines = done.stdout.splitlines()
+            rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+            self.assertEqual(len(rows), 3 * 4, done.stdout)
+            self.assertEqual([row[0] for row in rows[:3]], ["all_reduce", "reduce_scatter", "all_gather"])
+            for row in rows:
+                self.assertEqual(len(row), 9)
+                size, numbers = int(row[1]), [float(cell) for cell in row[2:]]
+                self.assertEqual(size % (4 * ranks), 0)
+                self.assertTrue(all(number >= 0 for number in numbers), row)
+                factor = (2 if row[0] == "all_reduce" else 1) * (ranks - 1) / ranks
+                for microseconds, bandwidth in zip(numbers[0:6:2], numbers[1:6:2]):
+                    expected = size / microseconds * factor / 1e3
+                    self.assertAlmostEqual(bandwidth, expected, delta=0.001 + 0.1 / microseconds * expected)
+
+    def test_steps_and_memory(self):
+        if not os.path.exists(os.path.join(ROOT, ".deps/weights/smollm2-135m/config.json")):
+            self.skipTest("no SmolLM2-135M: launch/weights.sh fetches it")
+        done = program("steps", 2, "1", "1", "8")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        head, row = done.stdout.splitlines()
+        values = dict(zip(head.split(","), map(float, row.split(","))))
+        self.assertEqual(list(values), ["ranks", "texts", "tokens", "together_ms", "alone_ms", "ratio", "exposed_ms"])
+        self.assertAlmostEqual(values["ratio"], values["alone_ms"] / values["together_ms"], delta=0.01)
+        self.assertLess(values["exposed_ms"], values["together_ms"])
+        peaks = {}
+        for mode in ("none", "full"):
+            done = program("memory", 2, "1", "1", mode, "1", "64")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            match = re.fullmatch(rf"2,1,1,{mode},([\d.]+),([\d.]+)\n", done.stdout)
+            self.assertTrue(match, done.stdout)
+            peaks[mode] = float(match[2])
+            self.assertGreater(peaks[mode], float(match[1]))
+        self.assertLess(peaks["full"], peaks["none"])
+
+    def test_wrong_arguments_are_usage_errors(self):
+        for name, arguments in (("collectives", ["1024"]), ("collectives", ["0", "8", "1"]), ("steps", ["1", "1", "x"]),
+                                ("memory", ["1", "0", "some"])):
+            self.assertEqual(program(name, 1, *arguments).returncode, 2, (name, arguments))
+
+
+if __name__ == "__main__":
+    unittest.main()
