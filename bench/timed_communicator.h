@@ -3,43 +3,34 @@
 
 #include <chrono>
 #include <memory>
-#include <string>
 #include <utility>
 
-#include "cluster/communicator.h"
+#include "cluster/wrapped_communicator.h"
 
 namespace medfuse::bench {
 
-class TimedCommunicator : public cluster::Communicator {
+/// Parts of it are not timed.
+class TimedCommunicator : public cluster::WrappedCommunicator {
  public:
-  /// `inner` must outlive it.
-  explicit TimedCommunicator(cluster::Communicator& inner) : inner_(inner) {}
-
-  int rank() const override { return inner_.rank(); }
-  int size() const override { return inner_.size(); }
-  at::Device device() const override { return inner_.device(); }
-  std::string backend() const override { return inner_.backend(); }
-  void set_timeout(std::chrono::milliseconds timeout) override { inner_.set_timeout(timeout); }
+  using WrappedCommunicator::WrappedCommunicator;
 
   std::unique_ptr<cluster::Work> all_reduce(const at::Tensor& tensor, cluster::Reduction reduction) override {
-    return timed([&] { return inner_.all_reduce(tensor, reduction); });
+    return timed([&] { return WrappedCommunicator::all_reduce(tensor, reduction); });
   }
   std::unique_ptr<cluster::Work> broadcast(const at::Tensor& tensor, int root) override {
-    return timed([&] { return inner_.broadcast(tensor, root); });
+    return timed([&] { return WrappedCommunicator::broadcast(tensor, root); });
   }
   std::unique_ptr<cluster::Work> all_gather(const at::Tensor& output, const at::Tensor& input) override {
-    return timed([&] { return inner_.all_gather(output, input); });
+    return timed([&] { return WrappedCommunicator::all_gather(output, input); });
   }
   std::unique_ptr<cluster::Work> reduce_scatter(const at::Tensor& output, const at::Tensor& input,
                                                 cluster::Reduction reduction) override {
-    return timed([&] { return inner_.reduce_scatter(output, input, reduction); });
+    return timed([&] { return WrappedCommunicator::reduce_scatter(output, input, reduction); });
   }
   void barrier() override {
     const Clock clock(seconds_);
-    inner_.barrier();
+    WrappedCommunicator::barrier();
   }
-  /// The parts are not timed.
-  std::unique_ptr<cluster::Communicator> split(int colour, int order) override { return inner_.split(colour, order); }
 
   /// In calls that start a collective or wait for one.
   double seconds() const { return seconds_; }
@@ -77,7 +68,6 @@ class TimedCommunicator : public cluster::Communicator {
     return std::make_unique<TimedWork>(start(), seconds_);
   }
 
-  cluster::Communicator& inner_;
   double seconds_ = 0;
 };
 

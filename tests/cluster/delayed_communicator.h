@@ -4,51 +4,44 @@
 
 #include <chrono>
 #include <memory>
-#include <string>
 #include <thread>
 #include <utility>
 
-#include "cluster/communicator.h"
+#include "cluster/wrapped_communicator.h"
 
 namespace medfuse::cluster {
 
-class DelayedCommunicator : public Communicator {
+/// Parts of it are not delayed.
+class DelayedCommunicator : public WrappedCommunicator {
  public:
   /// `inner` must outlive it.
-  DelayedCommunicator(Communicator& inner, std::chrono::milliseconds delay) : inner_(inner), delay_(delay) {}
-
-  int rank() const override { return inner_.rank(); }
-  int size() const override { return inner_.size(); }
-  at::Device device() const override { return inner_.device(); }
-  std::string backend() const override { return inner_.backend(); }
-  void set_timeout(std::chrono::milliseconds timeout) override { inner_.set_timeout(timeout); }
+  DelayedCommunicator(Communicator& inner, std::chrono::milliseconds delay) : WrappedCommunicator(inner), delay_(delay) {}
 
   std::unique_ptr<Work> all_reduce(const at::Tensor& tensor, Reduction reduction) override {
-    return delay(inner_.all_reduce(tensor, reduction));
+    return delay(WrappedCommunicator::all_reduce(tensor, reduction));
   }
   std::unique_ptr<Work> broadcast(const at::Tensor& tensor, int root) override {
-    return delay(inner_.broadcast(tensor, root));
+    return delay(WrappedCommunicator::broadcast(tensor, root));
   }
   std::unique_ptr<Work> all_gather(const at::Tensor& output, const at::Tensor& input) override {
-    return delay(inner_.all_gather(output, input));
+    return delay(WrappedCommunicator::all_gather(output, input));
   }
   std::unique_ptr<Work> reduce_scatter(const at::Tensor& output, const at::Tensor& input, Reduction reduction) override {
-    return delay(inner_.reduce_scatter(output, input, reduction));
+    return delay(WrappedCommunicator::reduce_scatter(output, input, reduction));
   }
   std::unique_ptr<Work> all_to_all(const at::Tensor& output, const at::Tensor& input) override {
-    return delay(inner_.all_to_all(output, input));
+    return delay(WrappedCommunicator::all_to_all(output, input));
   }
-  std::unique_ptr<Work> send(const at::Tensor& tensor, int member) override { return delay(inner_.send(tensor, member)); }
+  std::unique_ptr<Work> send(const at::Tensor& tensor, int member) override {
+    return delay(WrappedCommunicator::send(tensor, member));
+  }
   std::unique_ptr<Work> receive(const at::Tensor& tensor, int member) override {
-    return delay(inner_.receive(tensor, member));
+    return delay(WrappedCommunicator::receive(tensor, member));
   }
   void barrier() override {
     std::this_thread::sleep_for(delay_);
-    inner_.barrier();
+    WrappedCommunicator::barrier();
   }
-  /// The parts are not delayed.
-  std::unique_ptr<Communicator> split(int colour, int order) override { return inner_.split(colour, order); }
-
   std::chrono::milliseconds summed_delay() const { return started_ * delay_; }
 
  private:
@@ -71,7 +64,6 @@ class DelayedCommunicator : public Communicator {
     return std::make_unique<DelayedWork>(std::move(inner), delay_);
   }
 
-  Communicator& inner_;
   std::chrono::milliseconds delay_;
   int started_ = 0;
 };

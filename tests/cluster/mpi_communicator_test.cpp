@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "cluster/exchange.h"
+#include "tests/cluster/communication_failure.h"
 #include "tests/cluster/conformance.h"
 
 namespace medfuse::cluster {
@@ -34,18 +35,6 @@ INSTANTIATE_TEST_SUITE_P(Mpi, Conformance,
                                          mpi("tiny_messages", {.largest_message = 1003, .direct_bytes = 0, .slot_bytes = 0}),
                                          Backend{"part", make_part, [] { return std::string(); }}),
                          backend_name);
-
-/// The message of the Error(communication) that f throws; empty if it throws none.
-template <class F>
-std::string communication_failure(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::communication);
-    return error.what();
-  }
-  return "";
-}
 
 TEST(MpiCommunicator, SumsInRankOrder) {
   const auto communicator = make_mpi_communicator(test_process());

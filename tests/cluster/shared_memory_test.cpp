@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "cluster/mpi_communicator.h"
 #include "cluster/reduce_in_order.h"
+#include "tests/cluster/communication_failure.h"
 #include "tests/cluster/test_process.h"
 
 namespace medfuse::cluster {
@@ -33,17 +34,6 @@ std::set<std::string> shared_files() {
     if (entry.path().filename().string().find("medfuse") != std::string::npos) names.insert(entry.path().string());
   }
   return names;
-}
-
-template <class F>
-std::string communication_failure(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::communication);
-    return error.what();
-  }
-  return "";
 }
 
 TEST(SharedMemory, EveryMemberSeesWhatAnotherWrites) {

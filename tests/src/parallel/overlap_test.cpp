@@ -11,11 +11,11 @@
 #include <thread>
 
 #include "cluster/mpi_communicator.h"
+#include "cluster/wrapped_communicator.h"
 #include "src/parallel/flat_buckets.h"
 #include "src/parallel/gradient_queue.h"
 #include "src/parallel/gradient_reducer.h"
 #include "tests/cluster/test_process.h"
-#include "tests/src/parallel/wrapped_communicator.h"
 
 namespace medfuse::parallel {
 namespace {
@@ -25,7 +25,7 @@ using cluster::test_process;
 constexpr double bucket_of_one = 1e-9;  // MiB
 
 /// Notes how many elements each reduction has.
-class Watched : public WrappedCommunicator {
+class Watched : public cluster::WrappedCommunicator {
  public:
   using WrappedCommunicator::WrappedCommunicator;
   std::unique_ptr<cluster::Work> all_reduce(const at::Tensor& tensor, cluster::Reduction reduction) override {

@@ -6,9 +6,9 @@
 #include <optional>
 
 #include "cluster/mpi_communicator.h"
+#include "cluster/wrapped_communicator.h"
 #include "src/parallel/weight_shards.h"
 #include "tests/cluster/test_process.h"
-#include "tests/src/parallel/wrapped_communicator.h"
 
 namespace medfuse::parallel {
 namespace {
@@ -30,7 +30,7 @@ std::int64_t bytes_of(const std::vector<at::Tensor>& weights) {
 }
 
 /// Leaves out one gathering: this rank sees its own share in the place of all.
-class Forgetful : public WrappedCommunicator {
+class Forgetful : public cluster::WrappedCommunicator {
  public:
   using WrappedCommunicator::WrappedCommunicator;
   std::unique_ptr<cluster::Work> all_gather(const at::Tensor& output, const at::Tensor& input) override {

@@ -4,12 +4,12 @@
 #include <memory>
 #include <utility>
 
+#include "cluster/wrapped_communicator.h"
 #include "src/plan/links.h"
-#include "tests/src/parallel/wrapped_communicator.h"
 
 namespace medfuse::plan {
 
-class CountingCommunicator : public parallel::WrappedCommunicator {
+class CountingCommunicator : public cluster::WrappedCommunicator {
  public:
   /// `bytes` grows by what a rank sends.
   CountingCommunicator(cluster::Communicator& inner, double& bytes) : WrappedCommunicator(inner), bytes_(bytes) {}

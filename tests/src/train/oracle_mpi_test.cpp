@@ -7,6 +7,7 @@
 
 #include "cluster/mpi_communicator.h"
 #include "cluster/process.h"
+#include "cluster/wrapped_communicator.h"
 #include "tests/src/train/tiny_run.h"
 
 namespace medfuse::train {
@@ -18,35 +19,19 @@ cluster::Process& process() {
 }
 
 /// A communicator that leaves out one of its reductions: what a forgotten all-reduce looks like.
-class Forgetful : public cluster::Communicator {
+class Forgetful : public cluster::WrappedCommunicator {
  public:
-  Forgetful(cluster::Communicator& inner, std::int64_t forgotten) : inner_(inner), forgotten_(forgotten) {}
-  int rank() const override { return inner_.rank(); }
-  int size() const override { return inner_.size(); }
-  at::Device device() const override { return inner_.device(); }
-  std::string backend() const override { return inner_.backend(); }
+  Forgetful(cluster::Communicator& inner, std::int64_t forgotten) : WrappedCommunicator(inner), forgotten_(forgotten) {}
   std::unique_ptr<cluster::Work> all_reduce(const at::Tensor& tensor, cluster::Reduction reduction) override {
     const bool forget = reductions_++ == forgotten_;
     const at::Tensor target = forget ? tensor.clone() : tensor;  // the others still meet; the result is thrown away
-    auto work = inner_.all_reduce(target, reduction);
+    auto work = WrappedCommunicator::all_reduce(target, reduction);
     if (forget) work->wait();
     return work;
   }
-  std::unique_ptr<cluster::Work> broadcast(const at::Tensor& t, int root) override { return inner_.broadcast(t, root); }
-  std::unique_ptr<cluster::Work> all_gather(const at::Tensor& o, const at::Tensor& i) override {
-    return inner_.all_gather(o, i);
-  }
-  std::unique_ptr<cluster::Work> reduce_scatter(const at::Tensor& o, const at::Tensor& i,
-                                                cluster::Reduction r) override {
-    return inner_.reduce_scatter(o, i, r);
-  }
-  void barrier() override { inner_.barrier(); }
-  std::unique_ptr<Communicator> split(int colour, int order) override { return inner_.split(colour, order); }
-  void set_timeout(std::chrono::milliseconds timeout) override { inner_.set_timeout(timeout); }
   std::int64_t reductions() const { return reductions_; }
 
  private:
-  cluster::Communicator& inner_;
   std::int64_t forgotten_;
   std::int64_t reductions_ = 0;
 };

@@ -10,7 +10,7 @@
 #include "cluster/mesh.h"
 #include "cluster/mpi_communicator.h"
 #include "cluster/process.h"
-#include "tests/src/parallel/wrapped_communicator.h"
+#include "cluster/wrapped_communicator.h"
 #include "tests/src/train/tiny_run.h"
 
 namespace medfuse::train {
@@ -35,7 +35,7 @@ struct Mesh {
 };
 
 /// What the owners of one encoder send does not arrive.
-class Deaf : public parallel::WrappedCommunicator {
+class Deaf : public cluster::WrappedCommunicator {
  public:
   Deaf(cluster::Communicator& inner, int root) : WrappedCommunicator(inner), root_(root) {}
   std::unique_ptr<cluster::Work> broadcast(const at::Tensor& tensor, int root) override {

@@ -12,7 +12,7 @@
 #include "cluster/mesh.h"
 #include "cluster/mpi_communicator.h"
 #include "cluster/process.h"
-#include "tests/src/parallel/wrapped_communicator.h"
+#include "cluster/wrapped_communicator.h"
 #include "tests/src/train/tiny_run.h"
 
 namespace medfuse::train {
@@ -28,7 +28,7 @@ struct Killed : std::runtime_error {
 };
 
 /// Counts reduce-scatters and all-gathers; of the one numbered `forgotten` a rank gets its own part alone.
-class Forgetful : public parallel::WrappedCommunicator {
+class Forgetful : public cluster::WrappedCommunicator {
  public:
   Forgetful(cluster::Communicator& inner, std::int64_t forgotten) : WrappedCommunicator(inner), forgotten_(forgotten) {}
   std::unique_ptr<cluster::Work> all_gather(const at::Tensor& output, const at::Tensor& input) override {
