@@ -59,6 +59,22 @@ class BadInput(unittest.TestCase):
     def test_no_weights(self):
         self.refused(self.train("--text.model", self.path / "nothing"), 3, "nothing")
 
+    def test_lora_layers(self):
+        self.refused(self.train("--text.lora_layers", "last:0"), 2, "text.lora_layers", "last:N")
+
+    def test_a_loss_that_is_not_finite(self):
+        path = self.model("poisoned") / "model.safetensors"
+        path.unlink()
+        shutil.copy(WEIGHTS / "model.safetensors", path)
+        with open(path, "r+b") as weights:
+            length = int.from_bytes(weights.read(8), "little")
+            norm = json.loads(weights.read(length))["model.layers.0.input_layernorm.weight"]
+            weights.seek(8 + length + norm["data_offsets"][0])
+            weights.write(b"\xff\xff\xff\xff")  # not a number, in every floating type
+        run = self.path / "run-poisoned"
+        self.refused(self.train("--text.model", path.parent, run=run), 5, "not finite")
+        self.assertEqual(list(run.glob("checkpoints/step-*")), [], "nothing of it is kept")
+
     def test_corrupted_packed_file(self):
         packed = self.path / "flipped"
         shutil.copytree(self.packed, packed)

@@ -103,11 +103,10 @@ class Options(unittest.TestCase):
 
     def test_values_out_of_range(self):
         for key, value in [("fusion.tokens", 3), ("labs.mask_ratio", 1.5), ("precision", "f8"), ("stages", "fusion,encoders"),
-                           ("batch", 0), ("labs.heads", 5), ("text.lora_layers", "last:0"), ("encoders.epochs", "nan"),
+                           ("batch", 0), ("labs.heads", 5), ("encoders.epochs", "nan"),
                            ("labs.encoder_layers", 1000000000), ("text.lora_rank", 1000000)]:
             result = medfuse("train", "--data.path", "d", "--text.model", "m", f"--{key}", value, "--run", self.path / "r")
-            self.assertIn(result.code, (2, 3), key)
-            self.assertEqual(len(result.errors), 1, result.err)
+            self.check_usage(result, key)
 
     def test_lab_ranks_that_do_not_fit_are_refused_before_anything_is_read(self):
         def train(ranks, *more):
