@@ -113,10 +113,11 @@ std::shared_ptr<SharedExchange> shared_all_gather(const Channel& channel, std::s
   };
   if (channel->readable()) {
     const auto read = [=](std::int64_t round) {
-      keep_own(round);
+      // The own part last: a few per cent quicker from 4 MiB on (docs/benchmarks.md).
       for_others(*channel, [&](int r) {
         channel->read_offered(r, to.at(r, round), from.begin(0, round) * from.width(), to.bytes(r, round));
       });
+      keep_own(round);
     };
     const auto offer = [=](std::int64_t) { channel->offer(input.const_data_ptr()); };
     const auto leave = [](std::int64_t) {};  // the input may change once all have read it
