@@ -182,7 +182,6 @@ void OptionTable::read_config(const std::filesystem::path& path) {
   if (content.starts_with("\xef\xbb\xbf")) content.erase(0, 3);  // a mark that some editors put in front of UTF-8
   std::stringstream in(content);
   std::string section;
-  std::vector<std::string> seen;
   int number = 0;
   for (std::string raw; std::getline(in, raw);) {
     ++number;
@@ -199,11 +198,9 @@ void OptionTable::read_config(const std::filesystem::path& path) {
     const std::string name = section.empty() ? bare : section + "." + bare;
     if (!configurable(name) && tolerated_.count(name) != 0) continue;
     if (!configurable(name)) usage_error("{}:{}: unknown key '{}'; see --help", path.string(), number, name);
-    if (std::find(seen.begin(), seen.end(), name) != seen.end()) {
+    if (!in_config_.insert(name).second) {
       usage_error("{}:{}: key '{}' is given twice", path.string(), number, name);
     }
-    seen.push_back(name);
-    in_config_.insert(name);
     po::parsed_options parsed(&description);
     parsed.options.emplace_back(name, std::vector<std::string>{trimmed(line.substr(equals + 1))});
     refuse_sign(parsed.options.back(), fmt::format("{}:{}: key '{}'", path.string(), number, name));

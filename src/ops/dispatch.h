@@ -1,6 +1,7 @@
-// Element types of the kernels, and the type that sums and functions are computed in.
+// What the kernels take, and the type that sums and functions are computed in.
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <c10/core/ScalarType.h>
 
 #include <stdexcept>
@@ -14,6 +15,11 @@ inline c10::ScalarType wide_type(c10::ScalarType type) {
 
 inline bool is_kernel_type(c10::ScalarType type) {
   return type == c10::ScalarType::Float || type == c10::ScalarType::Double || type == c10::ScalarType::BFloat16;
+}
+
+/// Whether kernels take x as it lies.
+inline bool has_kernel(const at::Tensor& x) {
+  return x.is_cpu() && x.is_contiguous() && is_kernel_type(x.scalar_type());
 }
 
 /// Calls body with a value of the C++ type.

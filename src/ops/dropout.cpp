@@ -68,10 +68,6 @@ at::Tensor mix_tensor(const at::Tensor& x) {
   return shift_right(z, 31).bitwise_xor_(z);
 }
 
-bool has_kernel(const at::Tensor& x) {
-  return x.is_cpu() && x.is_contiguous() && is_kernel_type(x.scalar_type());
-}
-
 /// target = or += dropout(x), by the kernel.
 void run_kernel(const at::Tensor& target, const at::Tensor& x, bool accumulate, const Place& place) {
   const std::int64_t width = x.size(-1);

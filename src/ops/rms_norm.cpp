@@ -22,8 +22,6 @@ at::Tensor inverse_root(const at::Tensor& wide_x, double epsilon) {
   return (wide_x.square().mean(-1, true) + epsilon).rsqrt();
 }
 
-bool has_kernel(const at::Tensor& x) { return x.is_cpu() && is_kernel_type(x.scalar_type()); }
-
 /// Writes y [rows, width] and 1 / sqrt(mean(x^2) + epsilon) [rows].
 void by_kernel(const at::Tensor& y, const at::Tensor& inverse, const at::Tensor& x, const at::Tensor& weight,
                double epsilon) {

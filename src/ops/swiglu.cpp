@@ -16,8 +16,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-bool has_kernel(const at::Tensor& x) { return x.is_cpu() && is_kernel_type(x.scalar_type()); }
-
 at::Tensor by_kernel(const at::Tensor& gate, const at::Tensor& up) {
   at::Tensor y = at::empty_like(gate);
   dispatch_kernel_type(gate.scalar_type(), [&]<class T>(T) {

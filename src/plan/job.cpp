@@ -41,6 +41,14 @@ std::int64_t Job::micro() const { return std::min(options.micro_batch, samples()
 
 std::int64_t Job::passes() const { return (samples() + options.micro_batch - 1) / options.micro_batch; }
 
+std::vector<std::int64_t> fitting_degrees(const Job& job) {
+  std::vector<std::int64_t> degrees;
+  for (std::int64_t degree = 1; degree <= std::min(job.tensor_room(), job.llama.num_attention_heads); ++degree) {
+    if (job.tensor_room() % degree == 0) degrees.push_back(degree);
+  }
+  return degrees;
+}
+
 void check(const Job& job) {
   constexpr std::int64_t most = 1 << 20;
   if (job.nodes < 1 || job.nodes > most) usage_error("--nodes {} must lie between 1 and {}", job.nodes, most);
@@ -54,14 +62,10 @@ void check(const Job& job) {
   const auto tensor = static_cast<int>(job.options.parallel.tensor);
   const weights::LlamaConfig& llama = job.llama;
   model::check_tensor_degree(tensor, llama.num_attention_heads, llama.num_key_value_heads, llama.intermediate_size);
-  std::vector<std::int64_t> degrees;
-  const std::int64_t group = job.options.parallel.across_nodes ? job.ranks() : job.per_node;
-  for (std::int64_t degree = 1; degree <= std::min(group, llama.num_attention_heads); ++degree) {
-    if (group % degree == 0) degrees.push_back(degree);
-  }
-  if (group % tensor != 0) {
+  if (job.tensor_room() % tensor != 0) {
     usage_error("parallel.tensor: groups of {} do not fit into {} of {} ranks; degrees that work: {}{}", tensor,
-                job.options.parallel.across_nodes ? "a world" : "nodes", group, fmt::join(degrees, ", "),
+                job.options.parallel.across_nodes ? "a world" : "nodes", job.tensor_room(),
+                fmt::join(fitting_degrees(job), ", "),
                 job.options.parallel.across_nodes ? "" : " (or allow slow links with parallel.across_nodes = true)");
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "src/plan/links.h"
 #include "src/plan/machine.h"
@@ -23,6 +24,8 @@ struct Job {
   Placement placement() const { return {nodes, per_node, options.parallel.tensor}; }
   std::int64_t ranks() const { return nodes * per_node; }
   std::int64_t data() const { return placement().data(); }
+  /// Ranks among which tensor groups must find a place: those of a node, or all.
+  std::int64_t tensor_room() const { return options.parallel.across_nodes ? ranks() : per_node; }
 
   std::int64_t compute_bytes() const;  ///< of an element of the text encoder's weights and states
   std::int64_t state_bytes() const;    ///< of one of the adapters, small models, moments and gradients
@@ -34,6 +37,10 @@ struct Job {
   std::int64_t micro() const;    ///< in its largest micro-batch
   std::int64_t passes() const;   ///< its micro-batches
 };
+
+/// Tensor degrees whose groups fit into a node, or into the world where parallel.across_nodes lets them, rising; up to one
+/// attention head a rank.
+std::vector<std::int64_t> fitting_degrees(const Job& job);
 
 /// Throws Error(usage) naming the option for a mesh that cannot be, as `medfuse train` would.
 void check(const Job& job);

@@ -29,12 +29,11 @@ std::set<std::int64_t> micro_batches(const Job& job) {
   return sizes;
 }
 
+/// Those that fit, and the one that was asked for.
 std::set<std::int64_t> tensor_degrees(const Job& job) {
-  std::set<std::int64_t> degrees = {job.options.parallel.tensor};
-  const std::int64_t most = job.options.parallel.across_nodes ? job.ranks() : job.per_node;
-  for (std::int64_t degree = 1; degree <= std::min(most, job.llama.num_attention_heads); ++degree) {
-    if (most % degree == 0) degrees.insert(degree);
-  }
+  const std::vector<std::int64_t> fitting = fitting_degrees(job);
+  std::set<std::int64_t> degrees(fitting.begin(), fitting.end());
+  degrees.insert(job.options.parallel.tensor);
   return degrees;
 }
 

@@ -57,18 +57,12 @@ Held TextOps::dropped(const Held& x, std::int64_t rows, std::int64_t features) {
 }
 
 Held TextOps::norm(const Held& x, std::int64_t rows, Item item, Kept* kept) {
-  if (fused_) {
-    const Held y = make(item, rows, width_);
-    const Held inverse = r_.make(item, rows, wide_);
-    if (kept) kept->insert(kept->end(), {x, inverse});
-    return y;
-  }
   const Held inverse = r_.make(item, rows, wide_);
+  if (kept) kept->insert(kept->end(), {x, inverse});
+  if (fused_) return make(item, rows, width_);
   const Held steps[] = {widened(x, rows, width_, Item::working), wide(rows, width_),
                         wide_ == compute_ ? nullptr : wide(rows, width_)};
-  const Held y = make(item, rows, width_);
-  if (kept) kept->insert(kept->end(), {x, inverse});
-  return y;
+  return make(item, rows, width_);
 }
 
 Held TextOps::norm_back(Held dy, std::int64_t rows, Kept kept) {
@@ -251,11 +245,8 @@ std::vector<Held> TextOps::attend_back(Held dy, std::int64_t queries, std::int64
 }
 
 Held TextOps::swiglu(const std::vector<Held>& gate_up, std::int64_t rows, Kept* kept) {
-  if (fused_) {
-    if (kept) kept->insert(kept->end(), gate_up.begin(), gate_up.end());
-    return make(Item::feed_forward, rows, inner_);
-  }
   if (kept) kept->insert(kept->end(), gate_up.begin(), gate_up.end());
+  if (fused_) return make(Item::feed_forward, rows, inner_);
   const Held steps[] = {widened(nullptr, rows, inner_, Item::working), wide(rows, inner_), wide(rows, inner_),
                         widened(nullptr, rows, inner_, Item::working),
                         wide_ == compute_ ? nullptr : wide(rows, inner_)};

@@ -8,29 +8,14 @@
 #include <string>
 #include <vector>
 
-#include "cluster/mesh.h"
 #include "cluster/mpi_communicator.h"
 #include "cluster/process.h"
 #include "tests/src/train/covering.h"
+#include "tests/src/train/test_mesh.h"
 #include "tests/src/train/tiny_run.h"
 
 namespace medfuse::train {
 namespace {
-
-/// A world laid out as data x tensor, all on one node; in the split layout about one in eight ranks is for the labs.
-struct Mesh {
-  Mesh(cluster::Communicator& world, int tensor, bool split = false)
-      : layout(cluster::lay_out_mesh(std::vector<std::string>(static_cast<std::size_t>(world.size()), "here"),
-                                     {.tensor = tensor, .lab_ranks = split ? std::optional(0) : std::nullopt})),
-        groups(world, layout) {}
-  Ranks ranks() {
-    Ranks all(groups.data(), groups.data(), groups.world(), groups.tensor(), groups.tensor());
-    if (layout.lab_rows > 0) all.split.emplace(groups.task(), groups.task(), layout.first_lab_row());
-    return all;
-  }
-  cluster::MeshLayout layout;
-  cluster::MeshGroups groups;
-};
 
 /// Which unit of a weight store a weight is in, by its name.
 std::optional<std::size_t> unit_of(const std::string& name) {
@@ -111,7 +96,7 @@ TEST_F(MeshTest, EveryParameterEqualsTheOneRankRun) {
       const std::string what = fmt::format("tensor {}, micro-batch {}, recompute {}, zero {}{}{}", tensor, way.micro_batch,
                                            way.recompute, way.zero, way.sequence ? ", sequence" : "",
                                            way.split ? ", split" : "");
-      Mesh mesh(*world_, tensor, way.split);
+      Mesh mesh(*world_, tensor, way.split ? std::optional(0) : std::nullopt);
       const auto actual = run(options, mesh.ranks(), "mesh" + std::to_string(runs_++));
       const auto [distance, name] =
           tiny::distance(tiny::whole(actual, mesh.ranks()), expected.parameters, options.learning_rate);

@@ -7,32 +7,14 @@
 #include <limits>
 
 #include "base/error.h"
-#include "cluster/mesh.h"
 #include "cluster/mpi_communicator.h"
 #include "cluster/process.h"
 #include "cluster/wrapped_communicator.h"
+#include "tests/src/train/test_mesh.h"
 #include "tests/src/train/tiny_run.h"
 
 namespace medfuse::train {
 namespace {
-
-/// A world laid out as data x tensor on one node, with so many ranks for the labs; none: interleaved.
-struct Mesh {
-  Mesh(cluster::Communicator& world, int tensor, int lab_ranks)
-      : layout(cluster::lay_out_mesh(std::vector<std::string>(static_cast<std::size_t>(world.size()), "here"),
-                                     {.tensor = tensor,
-                                      .lab_ranks = lab_ranks > 0 ? std::optional(lab_ranks) : std::nullopt})),
-        groups(world, layout) {}
-  Ranks ranks() { return ranks(groups.data()); }
-  /// With a stand-in for the data dimension's device tensors.
-  Ranks ranks(cluster::Communicator& device) {
-    Ranks all(groups.data(), device, groups.world(), groups.tensor(), groups.tensor());
-    if (layout.lab_rows > 0) all.split.emplace(groups.task(), groups.task(), layout.first_lab_row());
-    return all;
-  }
-  cluster::MeshLayout layout;
-  cluster::MeshGroups groups;
-};
 
 /// What the owners of one encoder send does not arrive.
 class Deaf : public cluster::WrappedCommunicator {
@@ -247,7 +229,7 @@ TEST_F(SplitTest, ACheckpointPassesFromSplitToInterleavedAndBack) {
       if (key_heads_ % tensor != 0) tensor = 1;
       const bool split = (turn % 2 == 0) == split_first;
       const int most = world_->size() - tensor;
-      mesh.emplace(*world_, tensor, !split ? 0 : turn < 3 ? tensor : most);
+      mesh.emplace(*world_, tensor, split ? std::optional(turn < 3 ? tensor : most) : std::nullopt);
       o.parallel.zero = static_cast<std::int64_t>(turn % 2);
       if (turn < kills.size()) {
         EXPECT_THROW(run(o, mesh->ranks(), name, 2, nullptr, kills[turn]), Killed);
