@@ -32,12 +32,19 @@ model::TensorParallelPtr tensor_ranks(const train::Ranks& ranks) {
   return ranks.tensor_device ? train::tensor_parallel(*ranks.tensor_device) : model::no_tensor_parallel();
 }
 
+train::Ranks with_shards(const train::TrainOptions& options, train::Ranks ranks) {
+  if (options.parallel.zero == 3) ranks.shards = train::make_shards(ranks);
+  return ranks;
+}
+
 }  // namespace
 
-TextTraining::TextTraining(const train::TrainOptions& options, const TextWork& work, train::Ranks ranks)
+TextTraining::TextTraining(const train::TrainOptions& options, const TextWork& work, train::Ranks given)
+    : TextTraining(options, work, with_shards(options, given), Prepared{}) {}
+
+TextTraining::TextTraining(const train::TrainOptions& options, const TextWork& work, train::Ranks ranks, Prepared)
     : text_(model::TextEncoder::load(options.text, model::compute_type(options.precision), options.seed,
-                                     tensor_ranks(ranks),
-                                     options.parallel.zero == 3 ? train::shared_weights(ranks.device) : nullptr)),
+                                     tensor_ranks(ranks), train::weight_store(ranks))),
       head_(text_->width(), diseases),
       decisions_(static_cast<double>(work.texts * ranks.size() * diseases)) {
   text_->set_recompute(model::recompute_mode(options.recompute));

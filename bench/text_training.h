@@ -28,6 +28,9 @@ class TextTraining {
   void step();
 
  private:
+  struct Prepared {};
+  TextTraining(const train::TrainOptions& options, const TextWork& work, train::Ranks ranks, Prepared);
+
   std::shared_ptr<model::TextEncoder> text_;
   torch::nn::Linear head_;
   at::Tensor tokens_BL_, lengths_B_, labels_BK_, keys_B_;

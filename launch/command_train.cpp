@@ -103,6 +103,7 @@ class TrainCommand : public Command {
     if (options_.parallel.layout == "split") mesh.lab_ranks = static_cast<int>(options_.parallel.lab_ranks);
     JobRanks job(process, options_.device, options_.timeout, mesh);
     if (process.rank() == 0 && process.size() > 1) fmt::print(stderr, "{}", job.rank_map());
+    train::Ranks ranks = job.ranks();
     std::optional<data::PackedReader> reader;
     std::optional<train::RunFolder> folder;
     cluster::together(process, [&] {
@@ -113,18 +114,16 @@ class TrainCommand : public Command {
                                  text.num_key_value_heads, text.intermediate_size);
       train::check_tokenizer(reader->info(), options_.data, options_.text.model, text.vocab_size);
       if (reader->info().labs.empty()) data_error("data.path {}: holds no lab columns; pack it with labs", options_.data);
-      const train::Ranks ranks = job.ranks();
       train::check_training_samples(*reader, std::max(ranks.size(), ranks.split ? ranks.split->host.size() : 0));
     });
     // The settings are written down once a model could be made of them.
     std::unique_ptr<model::MedfuseModel> model;
-    const auto weights = options_.parallel.zero == 3
-                             ? train::shared_weights(job.ranks().device, job.ranks().trains_text() ? 0 : 1)
-                             : nullptr;
+    if (options_.parallel.zero == 3) ranks.shards = train::make_shards(ranks);
     cluster::together(process, [&] {
       folder.emplace(run_, process.rank() == 0);
       model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()),
-                                                    job.tensor_parallel(options_.parallel.sequence), weights);
+                                                    job.tensor_parallel(options_.parallel.sequence),
+                                                    train::weight_store(ranks));
       model->to(job.device());
       model->text->cache_frozen_states(options_.text_cache_mib << 20);
       folder->adopt(options.resolved(), read_file(fs::path(options_.data) / "index.json"),
@@ -135,7 +134,8 @@ class TrainCommand : public Command {
 
     train::TrainerOptions trainer_options{folder->checkpoints(), options_.checkpoint_every, options_.checkpoint_keep,
                                           options_.stop_after};
-    train::Trainer trainer(trainer_options, plan(*model, *reader, job.ranks()), train::trainable_parts(*model), job.ranks(),
+    train::Trainer trainer(trainer_options, plan(*model, *reader, ranks),
+                           train::trainable_blocks(*model, ranks.shards.get()), ranks,
                            witness ? witness->observer() : train::Observer{});
     const auto outcome = trainer.run();
     if (witness) witness->finish();

@@ -53,7 +53,7 @@ void add_parallel_options(OptionTable& table, train::TrainOptions& o) {
   table.group("Ranks");
   table.add("parallel.zero", &o.parallel.zero,
             "what ranks share instead of keeping it each: 0 nothing, 1 optimiser states, 2 also gradients, 3 also the text "
-            "encoder's frozen weights, which are gathered block by block (ZeRO)");
+            "encoder's weights, which are gathered block by block (ZeRO)");
   table.add("parallel.tensor", &o.parallel.tensor, "ranks that hold one text encoder together (tensor parallelism)");
   table.add("parallel.sequence", &o.parallel.sequence,
             "let those also share the tokens between its projections (sequence parallelism): less memory, as much traffic");

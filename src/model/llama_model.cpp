@@ -42,14 +42,14 @@ LlamaModel::LlamaModel(const TextOptions& options, const weights::LlamaConfig& c
   embedding_VD_ = embedding->register_buffer(
       "weight", source({"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, 0, {}}));
   register_module("embed_tokens", embedding);
-  if (store) store->adopt({embedding_VD_});
+  if (store) store->adopt({embedding_VD_}, {});
   frozen_ = static_cast<std::size_t>(adapted.empty() ? count - 1 : std::min(*adapted.begin(), count - 1));
   torch::nn::ModuleList list;
   const LlamaBuild build{config, options.lora, seed, source, ranks};
   for (std::int64_t layer = 0; layer < count; ++layer) {
     blocks_.push_back(std::make_shared<LlamaBlock>(build, layer, adapted.contains(layer)));
     list->push_back(blocks_.back());
-    if (store) store->adopt(blocks_.back()->buffers());
+    if (store) store->adopt(blocks_.back()->buffers(), blocks_.back()->parameters());
   }
   const std::size_t units = blocks_.size() + 1;
   passes_ = WeightPasses(store, units, adapted.empty() ? units : frozen_ + 1);

@@ -1,4 +1,4 @@
-// Where the frozen weights of a model lie while nobody uses them, and in which order its passes ask for them.
+// Where the weights of a model lie while nobody uses them, and in which order its passes ask for them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,10 +13,10 @@
 namespace medfuse::model {
 
 /// Keeps the weights of units, in the order in which they were adopted, and fetches them for use. A tensor that was adopted
-/// has no content but between fetch() of its unit and the next fetch(). Knows no communicator, but may be collective: the
+/// (what is trained may be left as it is) has no content but between fetch() of its unit and the next fetch(). Knows no communicator, but may be collective: the
 /// ranks behind it make the same passes.
 struct WeightStore {
-  std::function<void(const std::vector<at::Tensor>&)> adopt;
+  std::function<void(const std::vector<at::Tensor>& frozen, const std::vector<at::Tensor>& trained)> adopt;
   /// `next`: what will be asked for then.
   std::function<void(std::size_t unit, std::optional<std::size_t> next)> fetch;
 };

@@ -9,8 +9,11 @@ namespace medfuse::parallel {
 
 namespace {
 
-/// Whether `parameter` may still go into `bucket`.
-bool fits(const FlatBucket& bucket, const at::Tensor& parameter, const at::TensorOptions& wire, double mib) {
+/// Whether `parameter`, a part of `unit` or of none, may still go into `bucket`.
+bool fits(const FlatBucket& bucket, const at::Tensor& parameter, std::optional<std::size_t> unit,
+          const at::TensorOptions& wire, double mib) {
+  if (unit != bucket.unit) return false;
+  if (unit) return true;
   const std::int64_t bytes =
       (bucket.elements + parameter.numel()) * static_cast<std::int64_t>(wire.dtype().itemsize());
   return bucket.parts.front().parameter.scalar_type() == parameter.scalar_type() &&
@@ -20,7 +23,8 @@ bool fits(const FlatBucket& bucket, const at::Tensor& parameter, const at::Tenso
 }  // namespace
 
 std::vector<FlatBucket> flat_buckets(const std::vector<at::Tensor>& parameters, double mib,
-                                     std::optional<at::ScalarType> wire) {
+                                     std::optional<at::ScalarType> wire,
+                                     const std::vector<std::optional<UnitPart>>& parts) {
   if (parameters.empty()) throw std::logic_error("gradient buckets: no parameters");
   if (!(mib > 0)) throw std::logic_error("gradient buckets: their size must be positive");
   std::vector<FlatBucket> buckets;
@@ -28,17 +32,21 @@ std::vector<FlatBucket> flat_buckets(const std::vector<at::Tensor>& parameters, 
     const at::Tensor& parameter = parameters[number];
     if (!parameter.defined()) throw std::logic_error("gradient buckets: undefined parameter");
     const auto options = at::TensorOptions(parameter.device()).dtype(wire.value_or(parameter.scalar_type()));
-    if (buckets.empty() || !fits(buckets.back(), parameter, options, mib)) buckets.push_back({options, {}, 0});
+    const std::optional<UnitPart> part = parts.empty() ? std::nullopt : parts.at(number);
+    const std::optional<std::size_t> unit = part ? std::optional(part->unit) : std::nullopt;
+    if (buckets.empty() || !fits(buckets.back(), parameter, unit, options, mib)) {
+      buckets.push_back({options, {}, part ? part->length : 0, unit});
+    }
     FlatBucket& bucket = buckets.back();
-    bucket.parts.push_back({number, parameter, bucket.elements});
-    bucket.elements += parameter.numel();
+    bucket.parts.push_back({number, parameter, part ? part->begin : bucket.elements});
+    if (!unit) bucket.elements += parameter.numel();
   }
   return buckets;
 }
 
 at::Tensor take_gradients(const FlatBucket& bucket, std::int64_t length) {
   const at::NoGradGuard no_grad;
-  at::Tensor flat = at::empty({length}, bucket.wire);
+  at::Tensor flat = bucket.unit ? at::zeros({length}, bucket.wire) : at::empty({length}, bucket.wire);
   for (const FlatBucket::Part& part : bucket.parts) {
     const at::Tensor place = flat.narrow(0, part.begin, part.parameter.numel());
     at::Tensor& gradient = part.parameter.mutable_grad();

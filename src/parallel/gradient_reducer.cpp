@@ -17,9 +17,9 @@ class WholeReducer : public GradientReducer {
  public:
   explicit WholeReducer(std::vector<at::Tensor> parameters) : parameters_(std::move(parameters)) {}
 
-  std::vector<ElementRange> owned() const override {
-    std::vector<ElementRange> all;
-    for (const at::Tensor& parameter : parameters_) all.push_back({0, parameter.numel()});
+  std::vector<OwnedPart> owned() const override {
+    std::vector<OwnedPart> all;
+    for (const at::Tensor& parameter : parameters_) all.push_back({{0, parameter.numel()}, parameter.detach()});
     return all;
   }
   std::vector<at::Tensor> gradients() const override {

@@ -29,24 +29,28 @@ class GradientReducer {
   virtual void finish() = 0;
 
   /// What this rank updates of each parameter of the list.
-  virtual std::vector<ElementRange> owned() const = 0;
+  virtual std::vector<OwnedPart> owned() const = 0;
   /// Between finish() and drop_gradients(): of each parameter the gradient of the owned elements, in its own shape
   /// where that is all of them, else flat. They may share memory.
   virtual std::vector<at::Tensor> gradients() const = 0;
   /// Adds up what each owner has: sums over owned elements become sums over all, the same bits on every rank.
   /// Collective if ranks own different ones.
   virtual double sum_over_owners(double value) = 0;
-  /// Once the owned elements of the parameters are updated: now every rank has all. Collective if ranks own different
-  /// ones.
+  /// Once the owned elements of the parameters are updated: now every rank has all, or gets them when it next fetches
+  /// their unit. Collective if ranks own different ones.
   virtual void share_parameters() = 0;
   /// The step is done with its gradients.
   virtual void drop_gradients() = 0;
 };
 
+class WeightShards;
+
 struct ReducerOptions {
   double bucket_mib = 32;  ///< gradients travel in flat buckets of about this size
   /// Element type on the wire and of the sum; none: the gradient's own. bf16 and f16 are summed in f32, rounded once.
   std::optional<at::ScalarType> dtype;
+  /// Where parameters lie that are whole only while they are in use; null: all are whole at all times.
+  WeightShards* shards = nullptr;
 };
 
 /// Buckets from the end of the list to its front (see flat_buckets.h), each started when the backward pass has

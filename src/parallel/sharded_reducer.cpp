@@ -11,6 +11,7 @@
 
 #include "src/parallel/flat_buckets.h"
 #include "src/parallel/gradient_queue.h"
+#include "src/parallel/weight_shards.h"
 
 namespace medfuse::parallel {
 
@@ -18,10 +19,11 @@ namespace {
 
 class ShardedReducer : public GradientReducer {
  public:
-  ShardedReducer(const std::vector<at::Tensor>& parameters, std::vector<FlatBucket> buckets,
-                 cluster::Communicator& communicator, Sharded what)
+  ShardedReducer(const std::vector<at::Tensor>& parameters, const std::vector<std::optional<UnitPart>>& unit_parts,
+                 std::vector<FlatBucket> buckets, cluster::Communicator& communicator, Sharded what, WeightShards* shards)
       : communicator_(communicator),
         what_(what),
+        shards_(shards),
         buckets_(std::move(buckets)),
         collected_(buckets_.size()),
         owned_(parameters.size()),
@@ -31,8 +33,13 @@ class ShardedReducer : public GradientReducer {
       const std::int64_t begin = communicator_.rank() * block(bucket);
       for (const FlatBucket::Part& part : bucket.parts) {
         const std::int64_t n = part.parameter.numel();
-        owned_[part.number] = {std::clamp<std::int64_t>(begin - part.begin, 0, n),
-                               std::clamp<std::int64_t>(begin + block(bucket) - part.begin, 0, n)};
+        const ElementRange range = {std::clamp<std::int64_t>(begin - part.begin, 0, n),
+                                    std::clamp<std::int64_t>(begin + block(bucket) - part.begin, 0, n)};
+        owned_[part.number] = bucket.unit ? unit_parts[part.number]->owned : live_part(part.parameter, range);
+        const ElementRange kept = owned_[part.number].range;
+        if (kept.begin != range.begin || kept.end != range.end) {
+          throw std::logic_error("sharded reducer: a unit is divided among other ranks than its gradients are");
+        }
       }
     }
   }
@@ -56,7 +63,7 @@ class ShardedReducer : public GradientReducer {
     }
   }
 
-  std::vector<ElementRange> owned() const override { return owned_; }
+  std::vector<OwnedPart> owned() const override { return owned_; }
   std::vector<at::Tensor> gradients() const override { return gradients_; }
 
   double sum_over_owners(double value) override {
@@ -72,12 +79,18 @@ class ShardedReducer : public GradientReducer {
     const at::NoGradGuard no_grad;
     // One bucket travels while the one before it is unpacked; more would take memory for all parameters again.
     std::optional<Gather> before;
+    bool units = false;
     for (const FlatBucket& bucket : buckets_) {
+      if (bucket.unit) {
+        units = true;
+        continue;
+      }
       Gather next = gather(bucket);
       if (before) unpack(*before);
       before.emplace(std::move(next));
     }
-    unpack(*before);
+    if (before) unpack(*before);
+    if (units) shards_->changed();
   }
 
   void drop_gradients() override {
@@ -116,9 +129,14 @@ class ShardedReducer : public GradientReducer {
     return std::max<std::int64_t>(1, (bucket.elements + communicator_.size() - 1) / communicator_.size());
   }
 
+  static OwnedPart live_part(const at::Tensor& parameter, const ElementRange& range) {
+    const at::Tensor all = parameter.detach();
+    return {range, range.size() == all.numel() ? all : all.view({-1}).narrow(0, range.begin, range.size())};
+  }
+
   /// What `shard`, this rank's block of the bucket, holds of a parameter: flat, maybe empty.
   at::Tensor own_part(const FlatBucket& bucket, const FlatBucket::Part& part, const at::Tensor& shard) const {
-    const ElementRange range = owned_[part.number];
+    const ElementRange range = owned_[part.number].range;
     if (range.size() == 0) return shard.narrow(0, 0, 0);
     return shard.narrow(0, part.begin + range.begin - communicator_.rank() * block(bucket), range.size());
   }
@@ -135,8 +153,7 @@ class ShardedReducer : public GradientReducer {
     const auto options = bucket.wire.dtype(bucket.parts.front().parameter.scalar_type());
     const at::Tensor own = at::zeros({block(bucket)}, options);
     for (const FlatBucket::Part& part : bucket.parts) {
-      const ElementRange range = owned_[part.number];
-      own_part(bucket, part, own).copy_(part.parameter.detach().view({-1}).narrow(0, range.begin, range.size()));
+      own_part(bucket, part, own).copy_(owned_[part.number].value.view({-1}));
     }
     at::Tensor all = at::empty({block(bucket) * communicator_.size()}, options);
     auto work = communicator_.all_gather(all, own);
@@ -152,10 +169,11 @@ class ShardedReducer : public GradientReducer {
 
   cluster::Communicator& communicator_;
   Sharded what_;
+  WeightShards* shards_;
   std::vector<FlatBucket> buckets_;
   std::vector<at::Tensor> collected_;  // this rank's block of each bucket, summed over the passes so far
   bool under_way_ = false;             // a pass is prepared, its sums not collected
-  std::vector<ElementRange> owned_;    // of each parameter
+  std::vector<OwnedPart> owned_;       // of each parameter
   std::vector<at::Tensor> gradients_;  // of each parameter's owned elements, between finish() and drop_gradients()
   std::vector<Sum> sums_;              // under way, by bucket
   GradientQueue queue_;
@@ -167,11 +185,15 @@ std::unique_ptr<GradientReducer> make_sharded_reducer(std::vector<at::Tensor> pa
                                                       cluster::Communicator& communicator, Sharded what,
                                                       const ReducerOptions& options) {
   if (communicator.size() == 1) return make_bucketed_reducer(std::move(parameters), communicator, options);
-  auto buckets = flat_buckets(parameters, options.bucket_mib, options.dtype);
+  std::vector<std::optional<UnitPart>> parts;
   for (const at::Tensor& parameter : parameters) {
-    if (!parameter.is_contiguous()) throw std::logic_error("sharded reducer: a parameter is not contiguous");
+    parts.push_back(options.shards == nullptr ? std::nullopt : options.shards->part_of(parameter));
+    if (parameter.defined() && !parameter.is_contiguous()) {
+      throw std::logic_error("sharded reducer: a parameter is not contiguous");
+    }
   }
-  return std::make_unique<ShardedReducer>(parameters, std::move(buckets), communicator, what);
+  auto buckets = flat_buckets(parameters, options.bucket_mib, options.dtype, parts);
+  return std::make_unique<ShardedReducer>(parameters, parts, std::move(buckets), communicator, what, options.shards);
 }
 
 }  // namespace medfuse::parallel

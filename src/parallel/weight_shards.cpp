@@ -38,32 +38,49 @@ void move_memory(const at::Tensor& from, const at::Tensor& to) {
 
 WeightShards::WeightShards(std::unique_ptr<cluster::Communicator> group) : group_(std::move(group)) {}
 
-void WeightShards::adopt(const std::vector<at::Tensor>& weights) {
+void WeightShards::adopt(const std::vector<at::Tensor>& frozen, const std::vector<at::Tensor>& trained) {
   const at::NoGradGuard no_grad;
-  if (weights.empty()) throw std::logic_error("WeightShards: a unit without weights");
-  std::int64_t elements = 0;
-  for (const at::Tensor& weight : weights) {
-    if (weight.scalar_type() != weights[0].scalar_type()) throw std::logic_error("WeightShards: a unit of several types");
-    elements += aligned(weight.numel());
-  }
-  const std::int64_t each = (elements + group_->size() - 1) / group_->size();
-  const std::int64_t mine = group_->rank() * each;
-  const auto options = weights[0].options().device(group_->device());
+  if (frozen.empty() && trained.empty()) throw std::logic_error("WeightShards: a unit without weights");
+  std::vector<UnitPart> parts;
   Unit unit;
-  unit.share = at::zeros({each}, options);
-  unit.whole = at::empty({each * group_->size()}, options);
-  std::int64_t place = 0;
-  for (const at::Tensor& weight : weights) {
-    const std::int64_t begin = std::clamp<std::int64_t>(mine - place, 0, weight.numel());
-    const std::int64_t end = std::clamp<std::int64_t>(mine + each - place, 0, weight.numel());
-    if (begin < end) unit.share.narrow(0, place + begin - mine, end - begin).copy_(elements_of(weight, begin, end));
-    at::Tensor handle = weight;
-    handle.set_data(unit.whole.narrow(0, place, weight.numel()).view(weight.sizes()));
-    place += aligned(weight.numel());
+  unit.flats = {make_flat(frozen, nullptr), make_flat(trained, &parts)};
+  for (std::size_t i = 0; i < trained.size(); ++i) {
+    parts[i].unit = units_.size();
+    parts_[trained[i].unsafeGetTensorImpl()] = std::move(parts[i]);
   }
   unit.there = true;
   release(unit);
   units_.push_back(std::move(unit));
+}
+
+WeightShards::Flat WeightShards::make_flat(const std::vector<at::Tensor>& tensors, std::vector<UnitPart>* parts) const {
+  Flat flat;
+  if (tensors.empty()) return flat;
+  std::int64_t elements = 0;
+  for (const at::Tensor& tensor : tensors) {
+    if (tensor.scalar_type() != tensors[0].scalar_type()) throw std::logic_error("WeightShards: a unit of several types");
+    elements += aligned(tensor.numel());
+  }
+  const std::int64_t each = (elements + group_->size() - 1) / group_->size();
+  const std::int64_t mine = group_->rank() * each;
+  const auto options = tensors[0].options().requires_grad(false).device(group_->device());
+  flat.share = at::zeros({each}, options);
+  flat.whole = at::empty({each * group_->size()}, options);
+  std::int64_t place = 0;
+  for (const at::Tensor& tensor : tensors) {
+    const std::int64_t begin = std::clamp<std::int64_t>(mine - place, 0, tensor.numel());
+    const std::int64_t end = std::clamp<std::int64_t>(mine + each - place, 0, tensor.numel());
+    const at::Tensor own = flat.share.narrow(0, begin < end ? place + begin - mine : 0, end - begin);
+    if (begin < end) own.copy_(elements_of(tensor, begin, end));
+    if (parts != nullptr) {
+      const bool all = end - begin == tensor.numel();
+      parts->push_back({0, place, flat.whole.numel(), {{begin, end}, all ? own.view(tensor.sizes()) : own}});
+    }
+    at::Tensor handle = tensor;
+    handle.set_data(flat.whole.narrow(0, place, tensor.numel()).view(tensor.sizes()));
+    place += aligned(tensor.numel());
+  }
+  return flat;
 }
 
 void WeightShards::fetch(std::size_t number, std::optional<std::size_t> next) {
@@ -75,39 +92,66 @@ void WeightShards::fetch(std::size_t number, std::optional<std::size_t> next) {
   finish(units_[number]);
 }
 
+std::optional<UnitPart> WeightShards::part_of(const at::Tensor& tensor) const {
+  const auto found = parts_.find(tensor.unsafeGetTensorImpl());
+  return found == parts_.end() ? std::nullopt : std::optional(found->second);
+}
+
+void WeightShards::changed() {
+  for (Unit& unit : units_) {
+    if (unit.there) release(unit);
+  }
+}
+
 void WeightShards::start(Unit& unit) {
   if (unit.there) return;
-  if (!spare_.defined() || spare_.storage().nbytes() != unit.share.nbytes() * static_cast<std::size_t>(group_->size())) {
-    spare_ = at::empty({unit.share.numel() * group_->size()}, unit.share.options());
+  for (std::size_t i = 0; i < unit.flats.size(); ++i) {
+    Flat& flat = unit.flats[i];
+    if (!flat.share.defined()) continue;
+    at::Tensor& spare = spare_[i];
+    if (!spare.defined() || spare.storage().nbytes() != flat.share.nbytes() * static_cast<std::size_t>(group_->size())) {
+      spare = at::empty({flat.share.numel() * group_->size()}, flat.share.options());
+    }
+    move_memory(spare, flat.whole);
+    spare.reset();
+    flat.work = group_->all_gather(flat.whole, flat.share);
   }
-  move_memory(spare_, unit.whole);
-  spare_.reset();
   unit.there = true;
-  unit.work = group_->all_gather(unit.whole, unit.share);
 }
 
 void WeightShards::finish(Unit& unit) {
-  if (unit.work) unit.work->wait();
-  unit.work.reset();
+  for (Flat& flat : unit.flats) {
+    if (flat.work) flat.work->wait();
+    flat.work.reset();
+  }
 }
 
 void WeightShards::release(Unit& unit) {
   finish(unit);
-  spare_ = at::empty({0}, unit.share.options());
-  move_memory(unit.whole, spare_);
+  for (std::size_t i = 0; i < unit.flats.size(); ++i) {
+    if (!unit.flats[i].share.defined()) continue;
+    spare_[i] = at::empty({0}, unit.flats[i].share.options());
+    move_memory(unit.flats[i].whole, spare_[i]);
+  }
   unit.there = false;
 }
 
 std::int64_t WeightShards::share_bytes() const {
   std::int64_t bytes = 0;
-  for (const Unit& unit : units_) bytes += static_cast<std::int64_t>(unit.share.nbytes());
+  for (const Unit& unit : units_) {
+    for (const Flat& flat : unit.flats) {
+      if (flat.share.defined()) bytes += static_cast<std::int64_t>(flat.share.nbytes());
+    }
+  }
   return bytes;
 }
 
 std::int64_t WeightShards::whole_bytes() const {
   std::int64_t bytes = 0;
   for (const Unit& unit : units_) {
-    if (unit.there) bytes += static_cast<std::int64_t>(unit.whole.storage().nbytes());
+    for (const Flat& flat : unit.flats) {
+      if (unit.there && flat.share.defined()) bytes += static_cast<std::int64_t>(flat.whole.storage().nbytes());
+    }
   }
   return bytes;
 }

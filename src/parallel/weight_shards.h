@@ -1,16 +1,20 @@
-// ZeRO-3 for weights that are not learned (Rajbhandari et al., arXiv 1910.02054; Zhao et al., arXiv 2304.11277): each rank
-// keeps a share of every unit, a block of the model, and all of a unit is put together just when it is used.
+// ZeRO-3 (Rajbhandari et al., arXiv 1910.02054; Zhao et al., arXiv 2304.11277): each rank keeps a share of every unit, a
+// block of the model, and all of a unit is put together just when it is used. What is frozen and what is trained of a unit
+// lie apart, in types of their own.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "cluster/communicator.h"
+#include "src/parallel/element_range.h"
 
 namespace medfuse::parallel {
 
@@ -20,34 +24,45 @@ class WeightShards {
   /// Takes a group of its own: other collectives may be under way between two of these, in another order on each rank.
   explicit WeightShards(std::unique_ptr<cluster::Communicator> group);
 
-  /// Takes a unit in; units are numbered in this order. The tensors, of one type, move to the group's device and lose
-  /// their content: it is there only after fetch(). Reads of each no more than this rank's share.
-  /// Throws std::logic_error for an empty list or several types.
-  void adopt(const std::vector<at::Tensor>& weights);
+  /// Takes a unit in; units are numbered in this order. The tensors, of one type in each list, move to the group's device
+  /// and lose their content: it is there only after fetch(). Reads of each no more than this rank's share.
+  /// Throws std::logic_error for two empty lists or several types in one.
+  void adopt(const std::vector<at::Tensor>& frozen, const std::vector<at::Tensor>& trained = {});
 
   /// From now on, until the next call, `unit` is there, usable by host code (MPI) or on the current stream (NCCL).
   /// Starts to gather `next`. Collective: all ranks of the group fetch the same units in the same order.
   void fetch(std::size_t unit, std::optional<std::size_t> next);
+
+  /// Of a tensor that was adopted as trained, where it lies between its uses; nothing for others.
+  std::optional<UnitPart> part_of(const at::Tensor& tensor) const;
+  /// After this rank's parts were written to: what is whole now is out of date, and will be gathered anew.
+  void changed();
 
   /// Bytes of this rank's shares, and of the units that are whole or on their way.
   std::int64_t share_bytes() const;
   std::int64_t whole_bytes() const;
 
  private:
-  struct Unit {
-    at::Tensor share;                     // [each]
-    at::Tensor whole;                     // [ranks * each]; the weights are views of it. Without memory while not there
+  /// Tensors of one type, end to end.
+  struct Flat {
+    at::Tensor share;                     // [each]; undefined: of no tensors
+    at::Tensor whole;                     // [ranks * each]; the tensors are views of it. Without memory while not there
     std::unique_ptr<cluster::Work> work;  // while it is being gathered
-    bool there = false;                   // or on its way
+  };
+  struct Unit {
+    std::array<Flat, 2> flats;  // frozen, trained
+    bool there = false;         // or on its way
   };
 
+  Flat make_flat(const std::vector<at::Tensor>& tensors, std::vector<UnitPart>* parts) const;
   void start(Unit& unit);
   void finish(Unit& unit);
   void release(Unit& unit);
 
   std::unique_ptr<cluster::Communicator> group_;
   std::vector<Unit> units_;
-  at::Tensor spare_;  // memory of the unit that was released last: blocks are of one size
+  std::map<const c10::TensorImpl*, UnitPart> parts_;  // of the trained tensors
+  std::array<at::Tensor, 2> spare_;  // memory of the unit that was released last: blocks are of one size
 };
 
 }  // namespace medfuse::parallel

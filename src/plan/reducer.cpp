@@ -6,22 +6,27 @@
 
 namespace medfuse::plan {
 
-Reducer::Reducer(Rehearsal& rehearsal, const Job& job, std::vector<std::int64_t> parameters)
+Reducer::Reducer(Rehearsal& rehearsal, const Job& job, WeightUnits& units, std::vector<Parameter> parameters)
     : r_(rehearsal),
+      units_(units),
       ranks_(job.data()),
       zero_(job.data() > 1 ? job.options.parallel.zero : 0),
       state_(job.state_bytes()),
       wire_(job.wire_bytes()),
       state_travels_(job.wire_bytes() == job.state_bytes()),
-      sizes_(std::move(parameters)),
-      bucket_of_(sizes_.size()),
-      gradients_(sizes_.size()) {
+      parameters_(std::move(parameters)),
+      bucket_of_(parameters_.size()),
+      gradients_(parameters_.size()) {
   const double most = job.options.parallel.bucket_mib * 1024 * 1024;
-  for (std::size_t number = sizes_.size(); number-- > 0;) {
-    const auto bytes = [&] { return static_cast<double>((buckets_.back().elements + sizes_[number]) * wire_); };
-    if (buckets_.empty() || bytes() > most) buckets_.emplace_back();
+  for (std::size_t number = parameters_.size(); number-- > 0;) {
+    const auto& [elements, unit] = parameters_[number];
+    const auto fits = [&, size = elements, of = unit](const Bucket& bucket) {
+      if (of || bucket.unit) return of == bucket.unit;
+      return static_cast<double>((bucket.elements + size) * wire_) <= most;
+    };
+    if (buckets_.empty() || !fits(buckets_.back())) buckets_.push_back({.unit = unit});
     buckets_.back().parameters.push_back(number);
-    buckets_.back().elements += sizes_[number];
+    buckets_.back().elements += unit ? padded(elements) : elements;
     bucket_of_[number] = buckets_.size() - 1;
   }
   for (Bucket& bucket : buckets_) {
@@ -42,7 +47,7 @@ void Reducer::prepare(bool last) {
 }
 
 void Reducer::arrive(std::size_t parameter) {
-  if (!gradients_.at(parameter)) gradients_[parameter] = r_.hold(Item::gradients, sizes_[parameter] * state_);
+  if (!gradients_.at(parameter)) gradients_[parameter] = r_.hold(Item::gradients, parameters_[parameter].elements * state_);
   if (!armed_) return;
   --missing_[bucket_of_[parameter]];
   while (next_ < buckets_.size() && missing_[next_] == 0) launch(buckets_[next_++]);
@@ -82,7 +87,7 @@ void Reducer::update() {
   // The norm goes through the gradients in pieces of float64.
   constexpr std::int64_t piece = 1 << 20;
   std::int64_t largest = 0;
-  for (const std::int64_t size : sizes_) largest = std::max(largest, size);
+  for (const Parameter& parameter : parameters_) largest = std::max(largest, parameter.elements);
   {
     const Held squares[] = {r_.make(Item::working, std::min(piece, largest), 8),
                             r_.make(Item::working, std::min(piece, largest), 8)};
@@ -100,7 +105,12 @@ void Reducer::share_parameters() {
     double ends = 0;
   };
   Gather before;
+  bool units = false;
   for (const Bucket& bucket : buckets_) {
+    if (bucket.unit) {
+      units = true;
+      continue;
+    }
     Gather next;
     next.own = r_.make(Item::buckets, bucket.block, state_);
     next.all = r_.make(Item::buckets, bucket.block * ranks_, state_);
@@ -108,7 +118,8 @@ void Reducer::share_parameters() {
     if (before.all) r_.wait(Flow::parameters, before.ends);
     before = std::move(next);
   }
-  r_.wait(Flow::parameters, before.ends);
+  if (before.all) r_.wait(Flow::parameters, before.ends);
+  if (units) units_.changed();
 }
 
 }  // namespace medfuse::plan

@@ -4,16 +4,23 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "src/plan/rehearsal.h"
+#include "src/plan/weight_units.h"
 
 namespace medfuse::plan {
 
+struct Parameter {
+  std::int64_t elements = 0;
+  std::optional<std::int64_t> unit = {};  ///< of the shared weights that it is a part of
+};
+
 class Reducer {
  public:
-  /// `parameters`: elements of each, in the order of the forward pass.
-  Reducer(Rehearsal& rehearsal, const Job& job, std::vector<std::int64_t> parameters);
+  /// `parameters` in the order of the forward pass. `units` must outlive it.
+  Reducer(Rehearsal& rehearsal, const Job& job, WeightUnits& units, std::vector<Parameter> parameters);
 
   void prepare(bool last);
   /// The gradient of a parameter is there, from the pass that is under way.
@@ -29,6 +36,7 @@ class Reducer {
     std::vector<std::size_t> parameters;
     std::int64_t elements = 0;
     std::int64_t block = 0;  // of each rank
+    std::optional<std::int64_t> unit;
   };
   struct Sum {
     Held flat, shard, staged;
@@ -39,9 +47,10 @@ class Reducer {
   void share_parameters();
 
   Rehearsal& r_;
+  WeightUnits& units_;
   std::int64_t ranks_, zero_, state_, wire_;
   bool state_travels_;                   // gradients travel in the type of the state
-  std::vector<std::int64_t> sizes_;
+  std::vector<Parameter> parameters_;
   std::vector<Bucket> buckets_;
   std::vector<std::size_t> bucket_of_;   // of each parameter
   std::int64_t owned_ = 0;

@@ -20,23 +20,25 @@ namespace {
 /// The trained parameters of a stage, in the order of the forward pass, and where each adapter's gradient goes.
 class Gradients : public GradientSink {
  public:
-  Gradients(Rehearsal& rehearsal, const Job& job, const TextShape* text, const std::vector<std::int64_t>& others) {
-    std::vector<std::int64_t> sizes;
+  Gradients(Rehearsal& rehearsal, const Job& job, WeightUnits& units, const TextShape* text,
+            const std::vector<std::int64_t>& others) {
+    std::vector<Parameter> parameters;
     if (text != nullptr) {
       for (std::int64_t block = 0; block < text->blocks; ++block) {
         const auto& projections = text->projections[static_cast<std::size_t>(block)];
         for (std::size_t i = 0; i < projections.size(); ++i) {
           if (!projections[i].adapted) continue;
-          places_[{block, i}] = sizes.size();
-          sizes.push_back(text->adapter_A(projections[i]));
-          sizes.push_back(text->adapter_B(projections[i]));
+          places_[{block, i}] = parameters.size();
+          const auto unit = units.shared() ? std::optional(block) : std::nullopt;
+          parameters.push_back({text->adapter_A(projections[i]), unit});
+          parameters.push_back({text->adapter_B(projections[i]), unit});
         }
       }
     }
-    first_other_ = sizes.size();
+    first_other_ = parameters.size();
     others_ = others.size();
-    sizes.insert(sizes.end(), others.begin(), others.end());
-    reducer_ = std::make_unique<Reducer>(rehearsal, job, std::move(sizes));
+    for (const std::int64_t elements : others) parameters.push_back({elements});
+    reducer_ = std::make_unique<Reducer>(rehearsal, job, units, std::move(parameters));
   }
 
   void arrive(std::int64_t block, std::size_t projection, int factor) override {
@@ -60,13 +62,12 @@ struct Standing {
   Standing(Rehearsal& r, const Job& job, const TextShape& shape, const SmallModels& small)
       : units(r, job, shape),
         pass(r, job, shape, units),
-        adapters(r.hold(Item::adapters, shape.adapters() * job.state_bytes())),
         others(r.hold(Item::small_models, small.sum() * job.state_bytes())) {
     if (shape.frozen > 0) cache = r.hold(Item::cache, job.options.text_cache_mib << 20);
   }
   WeightUnits units;
   TextPass pass;
-  Held adapters, others, cache;
+  Held others, cache;
 };
 
 /// Runs each of `passes` micro-batches, of which those between the first and the last are alike: one of them stands for all.
@@ -84,7 +85,7 @@ void run_passes(Rehearsal& r, const Job& job, Pass&& pass) {
 }
 
 void encoders_step(Rehearsal& r, const Job& job, const TextShape& shape, const SmallModels& small, Standing& there) {
-  Gradients text(r, job, &shape, {small.text_head}), labs(r, job, nullptr, {small.labs});
+  Gradients text(r, job, there.units, &shape, {small.text_head}), labs(r, job, there.units, nullptr, {small.labs});
   run_passes(r, job, [&](std::int64_t samples, bool last) {
     there.pass.forward(samples, true);
     text.reducer().prepare(last);
@@ -110,9 +111,11 @@ void fusion_step(Rehearsal& r, const Job& job, const TextShape& shape, const Sma
   std::vector<std::int64_t> others;
   if (trains && uses_labs) others.push_back(small.lab_encoder);
   others.push_back(small.fusion);
-  Gradients all(r, job, trains && uses_text ? &shape : nullptr, others);
+  Gradients all(r, job, there.units, trains && uses_text ? &shape : nullptr, others);
   std::unique_ptr<Gradients> estimator;
-  if (information) estimator = std::make_unique<Gradients>(r, job, nullptr, std::vector<std::int64_t>{small.estimator});
+  if (information) {
+    estimator = std::make_unique<Gradients>(r, job, there.units, nullptr, std::vector<std::int64_t>{small.estimator});
+  }
 
   const auto forward = [&](std::int64_t samples, bool graph) {
     if (uses_text) there.pass.forward(samples, graph && trains);

@@ -21,10 +21,18 @@ std::int64_t TextShape::block() const {
   return 2 * width * queries() + 2 * width * keys() + 3 * width * inner + 2 * width;
 }
 
+std::vector<std::int64_t> TextShape::adapters_of(std::int64_t block) const {
+  std::vector<std::int64_t> factors;
+  for (const Projection& p : projections[static_cast<std::size_t>(block)]) {
+    if (p.adapted) factors.insert(factors.end(), {adapter_A(p), adapter_B(p)});
+  }
+  return factors;
+}
+
 std::int64_t TextShape::adapters() const {
   std::int64_t sum = 0;
-  for (const auto& block : projections) {
-    for (const Projection& p : block) sum += adapter_A(p) + adapter_B(p);
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    for (const std::int64_t elements : adapters_of(block)) sum += elements;
   }
   return sum;
 }

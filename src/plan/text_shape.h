@@ -44,6 +44,8 @@ struct TextShape {
   std::int64_t block() const;
   std::int64_t adapter_A(const Projection& p) const { return p.adapted ? lora_rank * p.in : 0; }
   std::int64_t adapter_B(const Projection& p) const { return p.adapted ? lora_rank * p.out : 0; }
+  /// Elements of each adapter factor of a block, in the order of the forward pass.
+  std::vector<std::int64_t> adapters_of(std::int64_t block) const;
   /// Elements of all adapters.
   std::int64_t adapters() const;
 };

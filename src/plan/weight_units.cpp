@@ -4,18 +4,28 @@
 
 namespace medfuse::plan {
 
+std::int64_t padded(std::int64_t elements) { return (elements + 63) / 64 * 64; }
+
 WeightUnits::WeightUnits(Rehearsal& rehearsal, const Job& job, const TextShape& shape)
-    : r_(rehearsal), lowest_(static_cast<std::size_t>(shape.learns ? shape.frozen + 1 : shape.blocks + 1)) {
-  const std::int64_t ranks = job.data();
-  const bool shared = job.options.parallel.zero == 3 && ranks > 1;
-  const auto add = [&](Item item, std::int64_t elements) {
-    const std::int64_t each = shared ? (elements + ranks - 1) / ranks : elements;
-    kept_.push_back(r_.hold(item, each * job.compute_bytes()));
-    if (shared) units_.push_back({each * ranks * job.compute_bytes(), nullptr, 0});
-  };
-  add(Item::embedding, shape.embedding());
-  for (std::int64_t block = 0; block < shape.blocks; ++block) add(Item::weights, shape.block());
+    : r_(rehearsal),
+      ranks_(job.options.parallel.zero == 3 ? job.data() : 1),
+      lowest_(static_cast<std::size_t>(shape.learns ? shape.frozen + 1 : shape.blocks + 1)) {
+  std::vector<Unit> units;
+  units.push_back({{add(Item::embedding, shape.embedding(), job.compute_bytes()), Flat{}}});
+  for (std::int64_t block = 0; block < shape.blocks; ++block) {
+    std::int64_t adapters = 0;
+    for (const std::int64_t elements : shape.adapters_of(block)) adapters += ranks_ > 1 ? padded(elements) : elements;
+    units.push_back({{add(Item::weights, shape.block(), job.compute_bytes()),
+                      add(Item::adapters, adapters, job.state_bytes())}});
+  }
   kept_.push_back(r_.hold(Item::weights, shape.width * job.compute_bytes()));  // the last norm is whole on every rank
+  if (ranks_ > 1) units_ = std::move(units);
+}
+
+WeightUnits::Flat WeightUnits::add(Item item, std::int64_t elements, std::int64_t element_bytes) {
+  const std::int64_t each = (elements + ranks_ - 1) / ranks_;
+  kept_.push_back(r_.hold(item, each * element_bytes));
+  return {each * ranks_ * element_bytes, nullptr};
 }
 
 void WeightUnits::forward(std::size_t unit) {
@@ -26,12 +36,16 @@ void WeightUnits::backward(std::size_t unit) {
   fetch(unit, unit > lowest_ ? std::optional(unit - 1) : std::nullopt);
 }
 
+void WeightUnits::changed() {
+  for (Unit& unit : units_) {
+    if (unit.there) release(unit);
+  }
+}
+
 void WeightUnits::fetch(std::size_t number, std::optional<std::size_t> next) {
   if (units_.empty()) return;
   for (std::size_t i = 0; i < units_.size(); ++i) {
-    if (i == number || i == next || !units_[i].whole) continue;
-    spare_ = std::exchange(units_[i].whole, nullptr);
-    spare_bytes_ = units_[i].bytes;
+    if (i != number && i != next && units_[i].there) release(units_[i]);
   }
   start(units_[number]);
   if (next) start(units_[*next]);
@@ -39,10 +53,24 @@ void WeightUnits::fetch(std::size_t number, std::optional<std::size_t> next) {
 }
 
 void WeightUnits::start(Unit& unit) {
-  if (unit.whole) return;
-  if (!spare_ || spare_bytes_ != unit.bytes) spare_ = r_.hold(Item::gathered, unit.bytes);
-  unit.whole = std::exchange(spare_, nullptr);
-  unit.ready = r_.start(Flow::weights, Collective::all_gather, static_cast<double>(unit.bytes));
+  if (unit.there) return;
+  for (std::size_t i = 0; i < unit.flats.size(); ++i) {
+    Flat& flat = unit.flats[i];
+    if (flat.bytes == 0) continue;
+    Spare& spare = spare_[i];
+    if (!spare.held || spare.bytes != flat.bytes) spare = {r_.hold(Item::gathered, flat.bytes), flat.bytes};
+    flat.whole = std::exchange(spare.held, nullptr);
+    unit.ready = r_.start(Flow::weights, Collective::all_gather, static_cast<double>(flat.bytes));
+  }
+  unit.there = true;
+}
+
+void WeightUnits::release(Unit& unit) {
+  for (std::size_t i = 0; i < unit.flats.size(); ++i) {
+    Flat& flat = unit.flats[i];
+    if (flat.bytes > 0) spare_[i] = {std::exchange(flat.whole, nullptr), flat.bytes};
+  }
+  unit.there = false;
 }
 
 }  // namespace medfuse::plan

@@ -8,7 +8,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include "src/checkpoint/box.h"
 #include "src/train/adamw_kernel.h"
 
 namespace medfuse::train {
@@ -67,7 +66,7 @@ void adamw_tensors(const at::Tensor& value, const at::Tensor& moment1, const at:
 }
 
 AdamW::AdamW(std::vector<ParameterGroup> groups, AdamWOptions options,
-             const std::vector<parallel::ElementRange>& owned)
+             const std::vector<parallel::OwnedPart>& owned)
     : options_(options) {
   std::set<std::string> names;
   for (const ParameterGroup& group : groups) {
@@ -76,11 +75,10 @@ AdamW::AdamW(std::vector<ParameterGroup> groups, AdamWOptions options,
       Entry entry;
       entry.name = parameter.name;
       entry.parameter = parameter.tensor;
-      entry.owned = owned.empty() ? parallel::ElementRange{0, parameter.tensor.numel()} : owned.at(entries_.size());
-      entry.value = parameter.tensor.detach();
-      if (entry.owned.size() != entry.value.numel()) {
-        entry.value = entry.value.view({-1}).narrow(0, entry.owned.begin, entry.owned.size());
-      }
+      const parallel::OwnedPart all{{0, parameter.tensor.numel()}, parameter.tensor.detach()};
+      const parallel::OwnedPart& part = owned.empty() ? all : owned.at(entries_.size());
+      entry.range = part.range;
+      entry.value = part.value;
       entry.master = entry.value.to(master_type(entry.value.scalar_type()));  // shares storage where the types agree
       entry.moment1 = at::zeros_like(entry.master);
       entry.moment2 = at::zeros_like(entry.master);
@@ -143,17 +141,8 @@ std::vector<NamedTensor> AdamW::parameters() const {
 std::vector<checkpoint::ShardedTensor> AdamW::state() const {
   std::vector<checkpoint::ShardedTensor> list;
   const auto add = [&](const Entry& entry, const std::string& what, const at::Tensor& tensor) {
-    const auto shape = entry.parameter.sizes().vec();
-    std::int64_t begin = 0;
-    for (const auto& box : checkpoint::boxes_of_range(shape, entry.owned.begin, entry.owned.end)) {
-      // Of the whole tensor, of which the parameter may be a block itself.
-      auto block = block_of(entry.name + what, {entry.name, entry.parameter, entry.part});
-      for (std::size_t d = 0; d < shape.size(); ++d) block.offset[d] += box.offset[d];
-      const std::int64_t length = checkpoint::volume(box.extent).value();
-      block.local = tensor.view({-1}).narrow(0, begin, length).view(box.extent);
-      begin += length;
-      list.push_back(std::move(block));
-    }
+    const NamedTensor parameter{entry.name + what, entry.parameter, entry.part};
+    for (auto& block : blocks_of(parameter, {entry.range, tensor})) list.push_back(std::move(block));
   };
   for (const Entry& entry : entries_) {
     add(entry, ".moment1", entry.moment1);

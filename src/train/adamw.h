@@ -28,7 +28,7 @@ class AdamW {
   /// part of a parameter is updated just as it would be in the whole, to the bit.
   /// Throws std::logic_error for a parameter that is not a contiguous floating-point leaf, or a name used twice.
   explicit AdamW(std::vector<ParameterGroup> groups, AdamWOptions options = {},
-                 const std::vector<parallel::ElementRange>& owned = {});
+                 const std::vector<parallel::OwnedPart>& owned = {});
 
   /// One update with gradient * gradient_scale, so that clipping (scale = min(1, clip / norm)) need not rewrite the
   /// gradients. A parameter without a gradient keeps its value, its moments and its own step count, as in PyTorch.
@@ -54,8 +54,8 @@ class AdamW {
   struct Entry {
     std::string name;
     at::Tensor parameter;
-    parallel::ElementRange owned;
-    at::Tensor value;   // of the parameter: what is owned, flat unless that is all
+    parallel::ElementRange range;  // of the parameter: what is owned
+    at::Tensor value;   // the same, flat unless that is all
     at::Tensor master;  // the value itself unless that is bf16 or f16
     at::Tensor moment1;
     at::Tensor moment2;

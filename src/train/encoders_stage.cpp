@@ -22,7 +22,9 @@ std::int64_t lab_steps(const TrainOptions& options, const data::PackedReader& re
 /// The ranks as those of one encoder see them.
 Ranks ranks_of_task(const Ranks& ranks) {
   if (!ranks.split) return ranks;
-  return {ranks.split->host, ranks.split->device, ranks.world, *ranks.tensor_host, *ranks.tensor_device};
+  Ranks task(ranks.split->host, ranks.split->device, ranks.world, *ranks.tensor_host, *ranks.tensor_device);
+  task.shards = ranks.shards;
+  return task;
 }
 
 }  // namespace

@@ -35,13 +35,19 @@ model::TensorParallelPtr tensor_parallel(cluster::Communicator& group, bool sequ
   return std::make_shared<const model::TensorParallel>(std::move(ranks));
 }
 
-model::WeightStorePtr shared_weights(cluster::Communicator& group, int circle) {
-  auto own = group.split(circle, group.rank());
-  if (own->size() == 1) return nullptr;
-  const auto shards = std::make_shared<parallel::WeightShards>(std::move(own));
+std::shared_ptr<parallel::WeightShards> make_shards(const Ranks& ranks) {
+  auto own = ranks.device.split(ranks.trains_text() ? 0 : 1, ranks.device.rank());
+  return own->size() == 1 ? nullptr : std::make_shared<parallel::WeightShards>(std::move(own));
+}
+
+model::WeightStorePtr weight_store(const Ranks& ranks) {
+  if (!ranks.shards) return nullptr;
   return std::make_shared<const model::WeightStore>(model::WeightStore{
-      [shards](const std::vector<at::Tensor>& weights) { shards->adopt(weights); },
-      [shards](std::size_t unit, std::optional<std::size_t> next) { shards->fetch(unit, next); }});
+      [shards = ranks.shards, all = !ranks.split](const std::vector<at::Tensor>& frozen,
+                                                  const std::vector<at::Tensor>& trained) {
+        shards->adopt(frozen, all ? trained : std::vector<at::Tensor>{});
+      },
+      [shards = ranks.shards](std::size_t unit, std::optional<std::size_t> next) { shards->fetch(unit, next); }});
 }
 
 checkpoint::Team team_of(cluster::Communicator& host) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -10,6 +11,10 @@
 #include "src/checkpoint/team.h"
 #include "src/model/tensor_parallel.h"
 #include "src/model/weight_store.h"
+
+namespace medfuse::parallel {
+class WeightShards;
+}
 
 namespace medfuse::train {
 
@@ -36,6 +41,8 @@ struct Ranks {
   cluster::Communicator* tensor_host = nullptr;    ///< tensor dimension, host tensors; null: each rank is one by itself
   cluster::Communicator* tensor_device = nullptr;  ///< the same, device tensors
   std::optional<SplitTask> split = {};  ///< on a mesh; nothing: each rank trains both encoders
+  /// The text encoder's weights, where ranks of a data group share them (ZeRO-3); null: each has all.
+  std::shared_ptr<parallel::WeightShards> shards = {};
 
   int rank() const { return host.rank(); }  ///< which part of the samples
   int size() const { return host.size(); }
@@ -50,9 +57,12 @@ std::vector<double> sum_over_ranks(cluster::Communicator& host, const std::vecto
 /// projections. `group` must outlive it.
 model::TensorParallelPtr tensor_parallel(cluster::Communicator& group, bool sequence = false);
 
-/// Frozen weights shared by those ranks of `group`, the data dimension's device tensors, that give the same `circle`, and
-/// so will make the same passes (ZeRO-3); null for a single rank. Collective.
-model::WeightStorePtr shared_weights(cluster::Communicator& group, int circle = 0);
+/// ZeRO-3: an empty store for those ranks of a data group that will make the same passes of the text encoder: all, or in
+/// the split layout those of one kind. Null for a single rank. Collective.
+std::shared_ptr<parallel::WeightShards> make_shards(const Ranks& ranks);
+/// The same as a model sees it; null where there is none. In the split layout only what is frozen is shared: its ranks
+/// train the text encoder by themselves and later with the others, so it would have to be divided anew in between.
+model::WeightStorePtr weight_store(const Ranks& ranks);
 
 /// What checkpoints need, made of collectives on bytes. `host` must outlive it.
 checkpoint::Team team_of(cluster::Communicator& host);

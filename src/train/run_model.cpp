@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "src/checkpoint/reader.h"
 #include "src/model/lora.h"
+#include "src/parallel/weight_shards.h"
 
 namespace medfuse::train {
 namespace fs = std::filesystem;
@@ -109,11 +110,25 @@ std::vector<NamedTensor> trainable_parts(const model::MedfuseModel& model, const
   return all;
 }
 
+std::vector<checkpoint::ShardedTensor> trainable_blocks(const model::MedfuseModel& model,
+                                                        const parallel::WeightShards* shards) {
+  std::vector<checkpoint::ShardedTensor> blocks;
+  for (const NamedTensor& parameter : trainable_parts(model)) {
+    const auto part = shards == nullptr ? std::nullopt : shards->part_of(parameter.tensor);
+    if (!part) {
+      blocks.push_back(block_of(parameter));
+      continue;
+    }
+    for (auto& block : blocks_of(parameter, part->owned)) blocks.push_back(std::move(block));
+  }
+  return blocks;
+}
+
 Loaded load_trained(model::MedfuseModel& model, const fs::path& checkpoints, Ranks ranks) {
   Loaded loaded;
   const torch::NoGradGuard no_grad;
   const auto load = [&](const checkpoint::Reader& reader) {
-    for (const auto& parameter : trainable_parts(model)) reader.read_into(block_of(parameter.name, parameter));
+    for (const auto& block : trainable_blocks(model)) reader.read_into(block);
     loaded.step = reader.step();
     loaded.stages = reader.extra().value("stages_finished", std::vector<std::string>{});
     loaded.in_part = reader.extra().value("step", std::int64_t{0}) > 0;

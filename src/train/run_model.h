@@ -37,6 +37,10 @@ struct Loaded {
 /// The trainable parameters of MedfuseModel::trainable(prefixes), as they lie on this rank.
 std::vector<NamedTensor> trainable_parts(const model::MedfuseModel& model, const std::vector<std::string>& prefixes = {});
 
+/// All of them as checkpoints see them: this rank's blocks, live. `shards`: where some lie between their uses, or null.
+std::vector<checkpoint::ShardedTensor> trainable_blocks(const model::MedfuseModel& model,
+                                                        const parallel::WeightShards* shards = nullptr);
+
 /// Fills `model` from the newest sound checkpoint of `checkpoints`. Collective. Throws Error(data) where there is none.
 Loaded load_trained(model::MedfuseModel& model, const std::filesystem::path& checkpoints, Ranks ranks);
 

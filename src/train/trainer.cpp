@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "src/checkpoint/reader.h"
 #include "src/checkpoint/writer.h"
+#include "src/parallel/weight_shards.h"
 
 namespace medfuse::train {
 
@@ -26,8 +27,8 @@ checkpoint::ShardedTensor saved(checkpoint::ShardedTensor tensor) {
 
 }  // namespace
 
-Trainer::Trainer(TrainerOptions options, std::vector<StagePlan> stages, std::vector<NamedTensor> parameters, Ranks ranks,
-                 Observer observer)
+Trainer::Trainer(TrainerOptions options, std::vector<StagePlan> stages, std::vector<checkpoint::ShardedTensor> parameters,
+                 Ranks ranks, Observer observer)
     : options_(std::move(options)),
       plans_(std::move(stages)),
       parameters_(std::move(parameters)),
@@ -70,7 +71,8 @@ Trainer::Position Trainer::resume() {
   const torch::NoGradGuard no_grad;
   const auto load = [&](const checkpoint::Reader& reader) {
     position = position_of(reader);
-    for (const auto& parameter : parameters_) reader.read_into(block_of(parameter.name, parameter));
+    for (const auto& parameter : parameters_) reader.read_into(parameter);
+    if (ranks_.shards) ranks_.shards->changed();
     stage_.reset();
     if (position.step > 0) {
       stage_ = plans_[position.stage].make();
@@ -86,8 +88,7 @@ Trainer::Position Trainer::resume() {
 
 void Trainer::save(const Position& position) {
   if (position.step > 0) stage_->unite_parameters();
-  std::vector<checkpoint::ShardedTensor> tensors;
-  for (const auto& parameter : parameters_) tensors.push_back(block_of(parameter.name, parameter));
+  std::vector<checkpoint::ShardedTensor> tensors = parameters_;
   if (position.step > 0) {
     for (auto& tensor : stage_->state()) tensors.push_back(saved(std::move(tensor)));
   }

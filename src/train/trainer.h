@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "src/checkpoint/reader.h"
-#include "src/train/named_tensor.h"
 #include "src/train/ranks.h"
 #include "src/train/stage.h"
 
@@ -60,9 +59,9 @@ class Trainer {
     std::function<std::unique_ptr<Stage>()> make;
   };
 
-  /// `parameters`: everything trainable, saved and loaded under these names. The order of names is the same on all ranks.
-  Trainer(TrainerOptions options, std::vector<StagePlan> stages, std::vector<NamedTensor> parameters, Ranks ranks,
-          Observer observer);
+  /// `parameters`: this rank's blocks of everything trainable, live: they are saved and written into on resume.
+  Trainer(TrainerOptions options, std::vector<StagePlan> stages, std::vector<checkpoint::ShardedTensor> parameters,
+          Ranks ranks, Observer observer);
 
   /// Continues from the newest checkpoint, or begins. Collective. Throws Error(numeric) on all ranks alike when a loss or
   /// gradient is not finite.
@@ -83,7 +82,7 @@ class Trainer {
 
   TrainerOptions options_;
   std::vector<StagePlan> plans_;
-  std::vector<NamedTensor> parameters_;
+  std::vector<checkpoint::ShardedTensor> parameters_;
   Ranks ranks_;
   Observer observer_;
   std::unique_ptr<Stage> stage_;  // the one under way

@@ -23,12 +23,15 @@ std::optional<at::ScalarType> wire_type(const std::string& word) {
 
 std::unique_ptr<parallel::GradientReducer> make_reducer(const std::vector<ParameterGroup>& groups,
                                                         const ParallelOptions& parallel,
-                                                        cluster::Communicator& communicator) {
+                                                        const Ranks& ranks) {
   std::vector<at::Tensor> tensors;
   for (const ParameterGroup& group : groups) {
     for (const NamedTensor& parameter : group.parameters) tensors.push_back(parameter.tensor);
   }
-  const parallel::ReducerOptions options{.bucket_mib = parallel.bucket_mib, .dtype = wire_type(parallel.reduce_dtype)};
+  cluster::Communicator& communicator = ranks.device;
+  const parallel::ReducerOptions options{.bucket_mib = parallel.bucket_mib,
+                                         .dtype = wire_type(parallel.reduce_dtype),
+                                         .shards = ranks.shards.get()};
   if (parallel.zero == 0) return parallel::make_bucketed_reducer(std::move(tensors), communicator, options);
   const auto what = parallel.zero == 1 ? parallel::Sharded::states : parallel::Sharded::gradients;
   return parallel::make_sharded_reducer(std::move(tensors), communicator, what, options);
@@ -40,7 +43,7 @@ Updater::Updater(std::string name, std::vector<ParameterGroup> groups, const Ada
                  const ScheduleOptions& schedule, double clip, const ParallelOptions& parallel,
                  Ranks ranks)
     : name_(std::move(name)),
-      reducer_(make_reducer(groups, parallel, ranks.device)),
+      reducer_(make_reducer(groups, parallel, ranks)),
       optimizer_(std::move(groups), adam, reducer_->owned()),
       schedule_(schedule),
       clip_(clip),

@@ -51,11 +51,11 @@ TEST(ShardedReducer, GivesEachRankItsPartOfTheSums) {
     ASSERT_EQ(gradients.size(), whole.size());
     std::vector<std::int64_t> count;
     for (std::size_t p = 0; p < whole.size(); ++p) {
-      EXPECT_TRUE(at::equal(gradients[p].reshape({-1}), slice(whole[p].grad(), owned[p]))) << p;
-      if (owned[p].size() == whole[p].numel()) {
+      EXPECT_TRUE(at::equal(gradients[p].reshape({-1}), slice(whole[p].grad(), owned[p].range))) << p;
+      if (owned[p].range.size() == whole[p].numel()) {
         EXPECT_EQ(gradients[p].sizes(), whole[p].sizes());
       }
-      count.push_back(owned[p].size());
+      count.push_back(owned[p].range.size());
     }
     // Every element has one owner.
     const at::Tensor owners = at::tensor(count, at::kLong);
@@ -103,7 +103,7 @@ TEST(ShardedReducer, GradientsOfSeveralPassesAddUp) {
   const auto owned = reducer->owned();
   const auto gradients = reducer->gradients();
   for (std::size_t p = 0; p < whole.size(); ++p) {
-    EXPECT_TRUE(at::equal(gradients[p].reshape({-1}), slice(whole[p].grad(), owned[p]))) << p;
+    EXPECT_TRUE(at::equal(gradients[p].reshape({-1}), slice(whole[p].grad(), owned[p].range))) << p;
   }
 }
 
@@ -113,7 +113,7 @@ TEST(ShardedReducer, SharesWhatEachRankHasUpdated) {
     const auto before = parameters(0), list = parameters(c->rank());
     const auto reducer = make_sharded_reducer(list, *c, Sharded::states, {.bucket_mib = mib});
     const auto owned = reducer->owned();
-    for (std::size_t p = 0; p < list.size(); ++p) slice(list[p], owned[p]).mul_(2);
+    for (std::size_t p = 0; p < list.size(); ++p) slice(list[p], owned[p].range).mul_(2);
     reducer->share_parameters();
     for (std::size_t p = 0; p < list.size(); ++p) {
       EXPECT_TRUE(at::equal(list[p].detach(), before[p].detach() * 2)) << p;
@@ -127,7 +127,7 @@ TEST(ShardedReducer, SharesAreEqual) {
   torch::manual_seed(1);
   const std::vector<at::Tensor> list = {at::randn({123, 45}), at::randn({6789}), at::randn({10})};
   std::int64_t own = 0, all = 0;
-  for (const ElementRange& range : make_sharded_reducer(list, *c, Sharded::states)->owned()) own += range.size();
+  for (const OwnedPart& part : make_sharded_reducer(list, *c, Sharded::states)->owned()) own += part.range.size();
   for (const at::Tensor& parameter : list) all += parameter.numel();
   EXPECT_LE(own, (all + c->size() - 1) / c->size());
 }

@@ -101,9 +101,41 @@ TEST_F(WeightShardsTest, AForgottenGatheringIsNoticed) {
   EXPECT_FALSE(at::equal(given[0][0], expected[0][0]));
 }
 
+// What is trained lies in parts that their ranks update; the others see it when they next fetch the unit.
+TEST_F(WeightShardsTest, TrainedTensorsAreUpdatedByTheirOwners) {
+  WeightShards shards(world_->split(0, world_->rank()));
+  std::vector<at::Tensor> trained, expected;
+  for (int unit = 0; unit < 3; ++unit) {
+    torch::manual_seed(20 + unit);
+    const at::Tensor frozen = torch::randn({7, 3}).to(at::kBFloat16);
+    const std::vector<at::Tensor> two = {torch::randn({13, 9}).requires_grad_(), torch::randn({5}).requires_grad_()};
+    for (const at::Tensor& tensor : two) expected.push_back(tensor.detach().clone());
+    shards.adopt({frozen}, two);
+    trained.insert(trained.end(), two.begin(), two.end());
+    EXPECT_FALSE(shards.part_of(frozen).has_value());
+  }
+  std::int64_t own = 0;
+  for (std::size_t i = 0; i < trained.size(); ++i) {
+    const UnitPart part = shards.part_of(trained[i]).value();
+    EXPECT_EQ(part.unit, i / 2);
+    const ElementRange range = part.owned.range;
+    own += range.size();
+    EXPECT_TRUE(at::equal(part.owned.value.view({-1}), expected[i].view({-1}).slice(0, range.begin, range.end)));
+  }
+  EXPECT_LE(own, 3 * (192 + 64) / world_->size());  // padding of 64 elements counted
+  shards.fetch(1, 2);
+  for (const at::Tensor& tensor : trained) shards.part_of(tensor)->owned.value.mul_(2);
+  shards.changed();
+  EXPECT_EQ(shards.whole_bytes(), 0);
+  for (std::size_t i = 0; i < trained.size(); ++i) {
+    shards.fetch(i / 2, std::nullopt);
+    EXPECT_TRUE(at::equal(trained[i].detach(), expected[i] * 2)) << i;
+  }
+}
+
 TEST_F(WeightShardsTest, RefusesFaults) {
   WeightShards shards(world_->split(0, world_->rank()));
-  EXPECT_THROW(shards.adopt({}), std::logic_error);
+  EXPECT_THROW(shards.adopt({}, {}), std::logic_error);
   EXPECT_THROW(shards.adopt({at::zeros({2}), at::zeros({2}, at::kDouble)}), std::logic_error);
   EXPECT_THROW(shards.fetch(0, std::nullopt), std::out_of_range);
 }

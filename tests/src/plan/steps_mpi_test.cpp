@@ -101,10 +101,11 @@ class StepsTest : public testing::Test {
         *world_, cluster::lay_out_mesh(hosts, {.tensor = static_cast<int>(o.parallel.tensor)}));
     Measured result;
     CountingCommunicator data(groups.data(), result.data_bytes), tensor(groups.tensor(), result.tensor_bytes);
-    const train::Ranks ranks(groups.data(), data, groups.world(), groups.tensor(), tensor);
-    const auto store = o.parallel.zero == 3 ? train::shared_weights(data) : nullptr;
+    train::Ranks ranks(groups.data(), data, groups.world(), groups.tensor(), tensor);
+    if (o.parallel.zero == 3) ranks.shards = train::make_shards(ranks);
     auto text = std::make_shared<model::TextEncoder>(o.text, llama(), model::compute_type(o.precision), o.seed,
-                                                     train::tensor_parallel(tensor, o.parallel.sequence), store);
+                                                     train::tensor_parallel(tensor, o.parallel.sequence),
+                                                     train::weight_store(ranks));
     text->cache_frozen_states(o.text_cache_mib << 20);
     model::MedfuseModel model(train::model_options(o, reader_->info()), text);
     std::unique_ptr<train::Stage> stage;

@@ -170,13 +170,16 @@ TEST(AdamW, PartsAreUpdatedAsInTheWhole) {
   AdamW whole(whole_groups);
   constexpr std::int64_t ranks = 3;
   std::vector<std::vector<ParameterGroup>> groups;
-  std::vector<std::vector<parallel::ElementRange>> owned(ranks);
+  std::vector<std::vector<parallel::OwnedPart>> owned(ranks);
   std::vector<AdamW> parts;
   for (std::int64_t r = 0; r < ranks; ++r) {
     groups.push_back(some_groups());
-    for (const NamedTensor& parameter : whole.parameters()) {
-      const std::int64_t n = parameter.tensor.numel();
-      owned[static_cast<std::size_t>(r)].push_back({n * r / ranks, n * (r + 1) / ranks});
+    for (const ParameterGroup& group : groups.back()) {
+      for (const NamedTensor& parameter : group.parameters) {
+        const std::int64_t n = parameter.tensor.numel(), begin = n * r / ranks, end = n * (r + 1) / ranks;
+        owned[static_cast<std::size_t>(r)].push_back(
+            {{begin, end}, parameter.tensor.detach().view({-1}).slice(0, begin, end)});
+      }
     }
     parts.emplace_back(groups.back(), AdamWOptions{}, owned[static_cast<std::size_t>(r)]);
   }
@@ -187,7 +190,7 @@ TEST(AdamW, PartsAreUpdatedAsInTheWhole) {
     for (std::size_t r = 0; r < parts.size(); ++r) {
       std::vector<at::Tensor> gradients;
       for (std::size_t p = 0; p < parameters.size(); ++p) {
-        const auto range = owned[r][p];
+        const auto range = owned[r][p].range;
         gradients.push_back(parameters[p].tensor.grad().view({-1}).slice(0, range.begin, range.end));
       }
       parts[r].step(1e-2, 0.7, gradients);
@@ -197,7 +200,7 @@ TEST(AdamW, PartsAreUpdatedAsInTheWhole) {
   for (std::size_t r = 0; r < parts.size(); ++r) {
     const auto own = parts[r].parameters();
     for (std::size_t p = 0; p < parameters.size(); ++p) {
-      const auto range = owned[r][p];
+      const auto range = owned[r][p].range;
       const auto part = [&](const at::Tensor& t) { return t.detach().view({-1}).slice(0, range.begin, range.end); };
       EXPECT_TRUE(at::equal(part(own[p].tensor), part(parameters[p].tensor))) << parameters[p].name << ", part " << r;
     }

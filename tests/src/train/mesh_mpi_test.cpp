@@ -107,7 +107,7 @@ TEST_F(MeshTest, EveryParameterEqualsTheOneRankRun) {
       const auto made = tiny::make_model(options, reader_->info(), tensor_parallel(mesh.groups.tensor()), key_heads());
       const auto frozen = actual.model->text->named_buffers();
       for (const auto& weight : made->text->named_buffers()) {
-        if (const auto unit = unit_of(weight.key()); actual.store && unit) actual.store->fetch(*unit, std::nullopt);
+        if (const auto unit = unit_of(weight.key()); actual.shards && unit) actual.shards->fetch(*unit, std::nullopt);
         EXPECT_TRUE(at::equal(frozen[weight.key()], weight.value())) << weight.key() << ", " << what;
       }
     }

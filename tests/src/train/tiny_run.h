@@ -15,6 +15,7 @@
 #include "data/packed/reader.h"
 #include "data/packed/writer.h"
 #include "src/model/medfuse_model.h"
+#include "src/parallel/weight_shards.h"
 #include "src/train/encoders_stage.h"
 #include "src/train/fusion_stage.h"
 #include "src/train/run_model.h"
@@ -132,8 +133,16 @@ struct Run {
   Parameters parameters;
   std::vector<double> losses;
   std::vector<double> information;  ///< vCLUB estimate of each fusion step
-  model::WeightStorePtr store;      ///< of the frozen weights, if ranks share them
+  std::shared_ptr<parallel::WeightShards> shards;  ///< of the text encoder's weights, if ranks share them
 };
+
+/// The parameter with its content, wherever that lies. Collective.
+inline at::Tensor fetched(const at::Tensor& parameter, const Run& run) {
+  if (const auto part = run.shards ? run.shards->part_of(parameter) : std::nullopt) {
+    run.shards->fetch(part->unit, std::nullopt);
+  }
+  return parameter.detach();
+}
 
 /// Trains to the end. `after_step` may throw, to break a run off.
 inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks ranks, const fs::path& checkpoints,
@@ -141,8 +150,9 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
                  std::int64_t key_heads = 2) {
   const auto tensor_ranks = ranks.tensor_device ? tensor_parallel(*ranks.tensor_device, o.parallel.sequence)
                                                 : model::no_tensor_parallel();
-  const auto store = o.parallel.zero == 3 ? shared_weights(ranks.device, ranks.trains_text() ? 0 : 1) : nullptr;
-  const std::shared_ptr<model::MedfuseModel> model = make_model(o, reader.info(), tensor_ranks, key_heads, store);
+  if (o.parallel.zero == 3) ranks.shards = make_shards(ranks);
+  const std::shared_ptr<model::MedfuseModel> model =
+      make_model(o, reader.info(), tensor_ranks, key_heads, weight_store(ranks));
   std::vector<Trainer::StagePlan> plans = {
       {"encoders", EncodersStage::count_steps(o, reader),
        [&] { return std::make_unique<EncodersStage>(o, *model, reader, ranks); }},
@@ -150,7 +160,7 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
        [&] { return std::make_unique<FusionStage>(o, *model, reader, ranks); }}};
   Run run;
   run.model = model;
-  run.store = store;
+  run.shards = ranks.shards;
   Observer observer;
   observer.stepped = [&](const StepRecord& record) {
     run.losses.push_back(record.loss);
@@ -159,9 +169,10 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
     }
     if (after_step) after_step(record);
   };
-  Trainer trainer({checkpoints, checkpoint_every, 2, 0}, std::move(plans), trainable_parts(*model), ranks, observer);
+  Trainer trainer({checkpoints, checkpoint_every, 2, 0}, std::move(plans), trainable_blocks(*model, ranks.shards.get()), ranks,
+                  observer);
   trainer.run();
-  for (const auto& [name, tensor] : model->trainable()) run.parameters.emplace_back(name, tensor.detach().clone());
+  for (const auto& [name, tensor] : model->trainable()) run.parameters.emplace_back(name, fetched(tensor, run).clone());
   return run;
 }
 
@@ -169,7 +180,7 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
 inline Parameters whole(const Run& run, Ranks ranks) {
   Parameters all;
   for (const NamedTensor& parameter : trainable_parts(*run.model)) {
-    const at::Tensor mine = parameter.tensor.detach().contiguous();
+    const at::Tensor mine = fetched(parameter.tensor, run).contiguous();
     if (!parameter.part) {
       all.emplace_back(parameter.name, mine.clone());
       continue;

@@ -170,14 +170,17 @@ TEST_F(ZeroTest, CheckpointsGoOverToOtherShards) {
     };
   };
   const auto whole = tiny::train(options(1), *reader_, {*world_, *world_}, shared_ / "whole", 3);
+  const auto whole3 = tiny::train(options(3), *reader_, {*world_, *world_}, shared_ / "whole3", 3);
   for (const std::int64_t step : {5, 14}) {
-    for (const auto& [zero, then] : {std::pair(0, 1), std::pair(1, 0), std::pair(1, 1)}) {
+    for (const auto& [zero, then] :
+         {std::pair(0, 1), std::pair(1, 0), std::pair(1, 1), std::pair(1, 3), std::pair(3, 0), std::pair(3, 3)}) {
       const auto folder = shared_ / fmt::format("at{}from{}to{}", step, zero, then);
       EXPECT_THROW(tiny::train(options(zero), *reader_, {*world_, *world_}, folder, 3, kill_at(step)), Killed);
       world_->barrier();
       const auto resumed = tiny::train(options(then), *reader_, {*world_, *world_}, folder, 3);
       EXPECT_LT(resumed.losses.size(), 20u) << "it began afresh";
-      const auto [distance, name] = tiny::distance(resumed.parameters, whole.parameters, 1e-2);
+      const auto& uninterrupted = then == 3 ? whole3 : whole;
+      const auto [distance, name] = tiny::distance(resumed.parameters, uninterrupted.parameters, 1e-2);
       EXPECT_LE(distance, zero == then ? 0 : 1e-10) << name << ", " << zero << " to " << then;  // 0: the same bits
     }
   }
@@ -222,6 +225,24 @@ TEST_F(ZeroTest, PartsOfTensorParallelismAreSharedToo) {
   const auto resumed = tiny::train(options(0), *reader_, {*world_, *world_}, shared_ / "flattened", 3);
   EXPECT_LT(resumed.losses.size(), 20u);
   EXPECT_LE(tiny::distance(resumed.parameters, oracle.parameters, 1e-2).first, 1e-10);
+}
+
+TEST_F(ZeroTest, AdaptersTakeTheirShareOfMemory) {
+  Ranks ranks(*world_, *world_);
+  ranks.shards = make_shards(ranks);
+  const auto model = tiny::make_model(options(3), reader_->info(), model::no_tensor_parallel(), 2, weight_store(ranks));
+  std::int64_t whole = 0, own = 0;
+  std::size_t factors = 0;
+  for (const NamedTensor& parameter : trainable_parts(*model, {"text."})) {
+    whole += parameter.tensor.numel();
+    ++factors;
+  }
+  for (const auto& block : trainable_blocks(*model, ranks.shards.get())) {
+    if (block.name.starts_with("text.")) own += block.local.numel();
+  }
+  // Each factor begins at a multiple of 64 elements.
+  EXPECT_LE(own, (whole + 64 * static_cast<std::int64_t>(factors)) / world_->size());
+  EXPECT_EQ(sum_over_ranks(*world_, {static_cast<double>(own)})[0], static_cast<double>(whole));
 }
 
 TEST_F(ZeroTest, StatesTakeTheirShareOfMemory) {
