@@ -57,7 +57,9 @@ void make_private_folder(const fs::path& path) {
   std::error_code error;
   const bool made = fs::create_directories(path, error);
   if (error) data_error("{}: cannot create the folder: {}", path.string(), error.message());
-  if (made) fs::permissions(path, fs::perms::owner_all, error);
+  if (!made) return;
+  fs::permissions(path, fs::perms::owner_all, error);
+  sync_path(path.has_parent_path() ? path.parent_path() : ".");  // what is saved in it is lost if its name is
 }
 
 void sync_path(const fs::path& path) {

@@ -12,7 +12,6 @@
 
 #include "base/error.h"
 #include "base/files.h"
-#include "src/checkpoint/manifest.h"
 
 namespace medfuse::checkpoint {
 namespace fs = std::filesystem;
@@ -42,15 +41,6 @@ void delete_all(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) data_error("{}: cannot delete: {}", path.string(), error.message());
-}
-
-bool sound(const fs::path& path) {
-  try {
-    read_manifest(path);
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
 }
 
 }  // namespace
@@ -117,20 +107,6 @@ void remove_checkpoint(const fs::path& path) {
   const fs::path hidden = path.parent_path() / ("." + path.filename().string() + ".removed");
   move_to(path, hidden);
   delete_all(hidden);
-}
-
-std::vector<fs::path> superseded(const fs::path& folder, std::int64_t step, std::int64_t keep) {
-  std::vector<fs::path> list;
-  const std::vector<FolderEntry> all = entries(folder);
-  std::int64_t kept = 1;  // the one of `step`
-  for (auto entry = all.rbegin(); entry != all.rend(); ++entry) {
-    const bool other_course = entry->step > step;
-    const bool replaced = entry->step == step && entry->path.filename() != step_name(step);
-    if (entry->step == step && !replaced) continue;
-    if (other_course || replaced || (keep > 0 && kept >= keep)) list.push_back(entry->path);
-    else if (sound(entry->path)) ++kept;
-  }
-  return list;
 }
 
 }  // namespace medfuse::checkpoint

@@ -32,8 +32,4 @@ void publish(const std::filesystem::path& partial, const std::filesystem::path& 
 /// Hides it first, so that half of it is never taken for a checkpoint. Throws Error(data).
 void remove_checkpoint(const std::filesystem::path& path);
 
-/// What `keep` (0: all) tells to delete now that `step` is complete: see SaveOptions and write().
-std::vector<std::filesystem::path> superseded(const std::filesystem::path& folder, std::int64_t step,
-                                              std::int64_t keep);
-
 }  // namespace medfuse::checkpoint

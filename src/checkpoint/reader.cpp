@@ -2,12 +2,14 @@
 
 #include <ATen/ATen.h>
 
+#include <charconv>
 #include <utility>
 
 #include "src/checkpoint/block_reader.h"
 #include "src/checkpoint/dtype.h"
 #include "src/checkpoint/folder.h"
 #include "src/checkpoint/manifest.h"
+#include "src/checkpoint/retention.h"
 
 namespace medfuse::checkpoint {
 namespace fs = std::filesystem;
@@ -37,6 +39,33 @@ at::Tensor read_box(const Manifest& manifest, const fs::path& path, const Tensor
     });
   }
   return result;
+}
+
+std::optional<std::int64_t> step_number(const std::string& text) {
+  std::int64_t step = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), step);
+  return error == std::errc() && end == text.data() + text.size() && step >= 0 ? std::optional(step) : std::nullopt;
+}
+
+/// Oldest first. Throws Error(data) if there are checkpoints, but not the one that was asked for.
+std::vector<fs::path> candidates(const fs::path& folder, const std::string& which) {
+  std::vector<fs::path> paths;
+  const auto all = entries(folder);
+  if (which == "best") {
+    if (const auto best = best_checkpoint(folder)) paths.push_back(*best);
+    if (paths.empty() && !all.empty()) {
+      data_error("{}: no checkpoint has a score; train with validate.every, or choose another with --checkpoint", folder.string());
+    }
+    return paths;
+  }
+  const auto step = step_number(which);
+  for (const FolderEntry& entry : all) {
+    if (!step || entry.step == *step) paths.push_back(entry.path);
+  }
+  if (paths.empty() && !all.empty()) {
+    data_error("{}: holds no checkpoint of step {}; `medfuse checkpoint list` shows what there is", folder.string(), which);
+  }
+  return paths;
 }
 
 }  // namespace
@@ -94,14 +123,26 @@ void Reader::read_into(const ShardedTensor& block) const {
   target.detach().copy_(read(name, block.offset, target.sizes().vec()));
 }
 
+void check_choice(const std::string& which) {
+  if (which != "newest" && which != "best" && !step_number(which)) {
+    usage_error("--checkpoint {}: newest, best or the number of a step", which);
+  }
+}
+
 std::optional<std::int64_t> load_newest(const fs::path& folder, const Team& team,
+                                        const std::function<void(const Reader&)>& load,
+                                        const std::function<void(const std::string&)>& warn) {
+  return load_chosen(folder, "newest", team, load, warn);
+}
+
+std::optional<std::int64_t> load_chosen(const fs::path& folder, const std::string& which, const Team& team,
                                         const std::function<void(const Reader&)>& load,
                                         const std::function<void(const std::string&)>& warn) {
   // Rank 0 lists, so that all see the same even while a shared file system has not caught up.
   const auto lists = gather_or_throw(team, [&] {
     nlohmann::json names = nlohmann::json::array();
     if (team.rank == 0) {
-      for (const FolderEntry& entry : entries(folder)) names.push_back(entry.path.filename().string());
+      for (const fs::path& path : candidates(folder, which)) names.push_back(path.filename().string());
     }
     return names.dump();
   });
@@ -121,6 +162,7 @@ std::optional<std::int64_t> load_newest(const fs::path& folder, const Team& team
     }
   }
   if (names.empty()) return std::nullopt;
+  if (which != "newest") data_error("{}: checkpoint {} is not sound; choose another with --checkpoint", folder.string(), which);
   data_error("{}: none of its {} checkpoints is sound; delete the folder to train from the start", folder.string(),
              names.size());
 }

@@ -54,6 +54,15 @@ class Reader {
   std::shared_ptr<const Manifest> manifest_;
 };
 
+/// "newest", "best" or the number of a step. Throws Error(usage) naming --checkpoint for anything else.
+void check_choice(const std::string& which);
+
+/// Collective. Calls `load(reader)` on every rank with the checkpoint that `which` says (best: with the highest score). An
+/// unsound one is an error; of "newest" the next older one is taken, as in load_newest(), which tells the rest.
+std::optional<std::int64_t> load_chosen(const std::filesystem::path& folder, const std::string& which, const Team& team,
+                                        const std::function<void(const Reader&)>& load,
+                                        const std::function<void(const std::string&)>& warn);
+
 /// Collective. Calls `load(reader)` on every rank with the newest checkpoint; if it is damaged, as seen by any rank,
 /// `warn` gets one line (on rank 0) and the next older one is tried: `load` must overwrite all that it set before. Any
 /// other error of `load` (another model) is thrown on all ranks at once. Returns the step loaded, nothing if there is

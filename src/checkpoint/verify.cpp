@@ -23,6 +23,7 @@ std::vector<CheckpointInfo> list(const fs::path& folder) {
     try {
       const Manifest manifest = read_manifest(entry.path);
       info.files = static_cast<std::int64_t>(manifest.files.size());
+      info.extra = manifest.extra;
       info.tensors = static_cast<std::int64_t>(manifest.tensors.size());
       for (const TensorEntry& tensor : manifest.tensors) {
         for (const Shard& shard : tensor.shards) info.bytes += shard_bytes(tensor.info, shard);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ struct CheckpointInfo {
   std::int64_t tensors = 0;
   std::int64_t files = 0;
   std::int64_t bytes = 0;  ///< of tensor data
+  nlohmann::json extra;    ///< the training loop's own
   std::string problem;     ///< empty for one that can be opened; else one line, and the counts are 0
 };
 

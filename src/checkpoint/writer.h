@@ -9,14 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "src/checkpoint/retention.h"
 #include "src/checkpoint/team.h"
 #include "src/checkpoint/tensors.h"
 
 namespace medfuse::checkpoint {
-
-struct SaveOptions {
-  std::int64_t keep = 2;  ///< newest checkpoints kept, this one included; 0: all
-};
 
 /// A block that this rank writes: contiguous, on the host.
 struct Piece {
@@ -37,26 +34,28 @@ struct Snapshot {
 struct SaveReport {
   std::filesystem::path path;                  ///< the finished checkpoint
   std::int64_t bytes = 0;                      ///< of tensor data, over all ranks
-  std::vector<std::filesystem::path> removed;  ///< older checkpoints deleted by `keep`, and steps later than this one
-  std::string warning;                         ///< rank 0: why an old one could not be deleted; usually empty
+  std::vector<std::filesystem::path> removed;  ///< older checkpoints not to be kept, and steps later than this one
+  std::string warning;                         ///< why an old one could not be deleted; usually empty
 };
 
 /// Collective. Divides the writing: a block that several ranks hold is written once, large ones cut along dimension 0,
-/// so that the ranks write about equally many bytes. With `copy` the pieces are copies and training may go on while
-/// write() runs, from another thread if need be; without it, host tensors are only referred to.
-/// Throws std::logic_error, on all ranks, if the blocks of a tensor do not tile it.
+/// so that the ranks write about equally many bytes. The pieces are copies: training may go on while they are written
+/// (background_writer.h). `used`: a snapshot that is done with; where its pieces are alike their memory serves again, which
+/// saves the time to have it zeroed by the system. Throws std::logic_error, on all ranks, if the blocks of a tensor do not
+/// tile it.
 Snapshot take_snapshot(std::int64_t step, const std::vector<ShardedTensor>& tensors, const nlohmann::json& extra,
-                       const Team& team, bool copy = true);
+                       const Team& team, Snapshot used = {});
 
 /// Collective. Writes `folder`/step-000000200: into a hidden folder beside, space reserved first, all synced to disk,
-/// then renamed. Old checkpoints are deleted only after that, and so are those of later steps: they belong to a course
-/// that was left when an older checkpoint was continued. On an error, on whatever rank, all ranks throw it and no trace
-/// is left. Files are readable by their owner only. Needs libhdf5's lock only while laying out the files.
+/// then renamed, then opened as a reader would. Old checkpoints are deleted only after that, and so are those of later
+/// steps: they belong to a course that was left when an older checkpoint was continued. On an error, on whatever rank, all
+/// ranks throw it and no trace is left. Files are readable by their owner only. Needs libhdf5's lock only while laying out
+/// the files.
 SaveReport write(const std::filesystem::path& folder, const Snapshot& snapshot, const Team& team,
-                 const SaveOptions& options = {});
+                 const Retention& retention = {});
 
-/// Collective. take_snapshot() without copies, and write().
+/// Collective. The same in one, without copies of host tensors.
 SaveReport save(const std::filesystem::path& folder, std::int64_t step, const std::vector<ShardedTensor>& tensors,
-                const nlohmann::json& extra, const Team& team, const SaveOptions& options = {});
+                const nlohmann::json& extra, const Team& team, const Retention& retention = {});
 
 }  // namespace medfuse::checkpoint

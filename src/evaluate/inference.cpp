@@ -13,10 +13,12 @@ namespace {
 
 /// Rows of a [N, width] float64 table that every rank fills in part: sorted by length, so that a pass pads little, and
 /// dealt in turn, so that the ranks have equally much to do. Summing the tables brings them together. `rows_of` gets
-/// numbers of rows.
+/// numbers of rows. A rank that has fewer passes makes up for them with `idle`: ranks may share weights, and gather them
+/// together.
 at::Tensor gather_rows(std::span<const std::int32_t> lengths, std::int64_t width, cluster::Communicator& host,
                        const InferenceOptions& options,
-                       const std::function<at::Tensor(std::span<const std::int64_t>)>& rows_of) {
+                       const std::function<at::Tensor(std::span<const std::int64_t>)>& rows_of,
+                       const std::function<void()>& idle) {
   const torch::NoGradGuard no_grad;
   std::vector<std::int64_t> order(lengths.size());
   std::iota(order.begin(), order.end(), 0);
@@ -25,7 +27,12 @@ at::Tensor gather_rows(std::span<const std::int32_t> lengths, std::int64_t width
   for (std::size_t i = host.rank(); i < order.size(); i += host.size()) mine.push_back(order[i]);
 
   at::Tensor table = torch::zeros({std::ssize(lengths), width}, torch::kFloat64);
-  for (std::size_t begin = 0; begin < mine.size(); begin += options.micro_batch) {
+  const std::size_t most = (order.size() + host.size() - 1) / host.size();  // rows of a rank
+  for (std::size_t begin = 0; begin < most; begin += options.micro_batch) {
+    if (begin >= mine.size()) {
+      idle();
+      continue;
+    }
     const std::size_t count = std::min(mine.size() - begin, static_cast<std::size_t>(options.micro_batch));
     const std::span<const std::int64_t> rows(mine.data() + begin, count);
     const at::Tensor where = torch::tensor(std::vector<std::int64_t>(rows.begin(), rows.end()));
@@ -72,7 +79,8 @@ Inference infer(model::MedfuseModel& model, const data::PackedReader& reader, co
   const std::int64_t specific = apart ? model.fusion->specific_width() : 0;
   const std::int64_t shared = apart ? model.fusion->shared_width() : 0;
   const at::Tensor table =
-      gather_rows(lengths_of(reader, indices), diseases + specific + shared, host, options, rows_of);
+      gather_rows(lengths_of(reader, indices), diseases + specific + shared, host, options, rows_of,
+                  [&] { if (parts.text) model.text->idle_forward(); });
 
   Inference inference;
   if (apart) {
@@ -108,7 +116,8 @@ at::Tensor embed(model::MedfuseModel& model, const data::PackedReader& reader,
         train::make_batch(reader, chosen(indices, rows), model.state_type(), device, {.text = true, .labs = false});
     return model.embed(batch.tokens_BL, batch.lengths_B);
   };
-  return gather_rows(lengths_of(reader, indices), model.text->width(), host, options, rows_of)
+  return gather_rows(lengths_of(reader, indices), model.text->width(), host, options, rows_of,
+                     [&] { model.text->idle_forward(); })
       .to(torch::kFloat32);
 }
 
@@ -128,7 +137,8 @@ at::Tensor embed_tokens(model::TextEncoder& encoder, const std::vector<std::vect
     }
     return encoder.embed(tokens.to(device), row_lengths);
   };
-  return gather_rows(lengths, encoder.width(), host, options, rows_of).to(torch::kFloat32);
+  return gather_rows(lengths, encoder.width(), host, options, rows_of, [&] { encoder.idle_forward(); })
+      .to(torch::kFloat32);
 }
 
 }  // namespace medfuse::evaluate

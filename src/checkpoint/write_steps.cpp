@@ -1,0 +1,133 @@
+#include "src/checkpoint/write_steps.h"
+
+#include <ATen/ATen.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "base/descriptor.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "src/checkpoint/folder.h"
+#include "src/checkpoint/header_checksum.h"
+#include "src/checkpoint/layout.h"
+#include "src/checkpoint/manifest.h"
+
+namespace medfuse::checkpoint {
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+/// Writes one shard's bytes and returns the checksums of its blocks.
+std::vector<std::uint64_t> write_blocks(const Descriptor& file, const char* data, std::int64_t bytes,
+                                        std::int64_t byte_offset) {
+  std::vector<std::uint64_t> blocks;
+  for (std::int64_t at = 0; at < bytes; at += kBlockBytes) {
+    const auto n = static_cast<std::size_t>(std::min(kBlockBytes, bytes - at));
+    blocks.push_back(XXH64(data + at, n, 0));
+    file.write(data + at, n, byte_offset + at);
+  }
+  return blocks;
+}
+
+/// The manifest from what the ranks wrote. Adds up the bytes of tensor data.
+Manifest assemble(const Snapshot& snapshot, const std::vector<std::string>& records, std::int64_t& bytes) {
+  Manifest manifest;
+  manifest.step = snapshot.step;
+  manifest.extra = snapshot.extra;
+  for (const TensorInfo& tensor : snapshot.tensors) manifest.tensors.push_back({tensor, {}});
+  for (const std::string& record : records) {
+    if (record.empty()) continue;
+    const json file = json::parse(record);
+    for (const json& item : file["shards"]) {
+      const json& source = item["shard"];
+      Shard shard{
+          manifest.files.size(), source["dataset"], source["byte_offset"], {source["offset"], source["extent"]}, {}};
+      for (const json& block : source["blocks"]) shard.blocks.push_back(from_hex(block.get<std::string>()).value());
+      const TensorEntry* tensor = manifest.find(item["name"]);
+      if (!tensor) throw std::logic_error("checkpoint: the ranks' snapshots do not belong together");
+      manifest.tensors[static_cast<std::size_t>(tensor - manifest.tensors.data())].shards.push_back(std::move(shard));
+      bytes += item["bytes"].get<std::int64_t>();
+    }
+    manifest.files.push_back({file["name"], file["bytes"], file["header"]});
+  }
+  return manifest;
+}
+
+}  // namespace
+
+void begin_writing(const fs::path& folder, std::int64_t step) {
+  make_private_folder(folder);
+  remove_leftovers(folder);
+  make_private_folder(partial_path(folder, step));
+}
+
+std::string write_part(const fs::path& folder, const Snapshot& snapshot, int rank) {
+  if (snapshot.pieces.empty()) return "";
+  FileEntry entry;
+  entry.name = fmt::format("rank-{:05d}.h5", rank);
+  const fs::path path = partial_path(folder, snapshot.step) / entry.name;
+  std::vector<Slot> slots;
+  for (const Piece& piece : snapshot.pieces) {
+    slots.push_back(
+        {{piece.name, piece.data.scalar_type(), piece.global_shape}, {piece.offset, piece.data.sizes().vec()}, "", 0});
+  }
+  lay_out(path, snapshot.step, slots);
+
+  const Descriptor file = Descriptor::open_to_write(path);
+  entry.bytes = file.size();
+  file.reserve(entry.bytes);
+  json shards = json::array();
+  std::vector<ByteRange> written;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const at::Tensor& data = snapshot.pieces[i].data;
+    const auto bytes = static_cast<std::int64_t>(data.nbytes());
+    Shard shard{0, slots[i].dataset, slots[i].byte_offset, slots[i].box, {}};
+    shard.blocks = write_blocks(file, static_cast<const char*>(data.const_data_ptr()), bytes, shard.byte_offset);
+    written.push_back({shard.byte_offset, bytes});
+    shards.push_back({{"name", slots[i].tensor.name}, {"bytes", bytes}, {"shard", shard_to_json(shard)}});
+  }
+  entry.header = header_checksum(file, entry.bytes, written);
+  file.sync();
+  return json{{"name", entry.name}, {"bytes", entry.bytes}, {"header", entry.header}, {"shards", std::move(shards)}}
+      .dump();
+}
+
+std::string complete(const fs::path& folder, const Snapshot& snapshot, const std::vector<std::string>& records,
+                     const Retention& retention) {
+  const fs::path path = folder / step_name(snapshot.step);
+  const fs::path partial = partial_path(folder, snapshot.step);
+  std::int64_t bytes = 0;
+  write_file_atomically(partial / kManifestName, to_text(assemble(snapshot, records, bytes)));
+  publish(partial, path);
+  read_manifest(path);  // as a reader would: no older one goes before this one opens
+  json removed = json::array();
+  std::string warning;
+  try {
+    for (const fs::path& old : superseded(folder, snapshot.step, retention)) {
+      remove_checkpoint(old);
+      removed.push_back(old.string());
+    }
+  } catch (const Error& error) {  // the new one is complete: no reason to stop the run
+    warning = error.what();
+  }
+  return json{{"path", path.string()}, {"bytes", bytes}, {"removed", removed}, {"warning", warning}}.dump();
+}
+
+SaveReport report_from_text(const std::string& text) {
+  const json report = json::parse(text);
+  SaveReport result{report["path"].get<std::string>(), report["bytes"], {}, report["warning"]};
+  for (const json& path : report["removed"]) result.removed.emplace_back(path.get<std::string>());
+  return result;
+}
+
+void discard(const fs::path& folder, std::int64_t step) {
+  std::error_code ignored;
+  fs::remove_all(partial_path(folder, step), ignored);
+}
+
+}  // namespace medfuse::checkpoint
