@@ -26,8 +26,7 @@ int run(cluster::Process& process, int argc, char** argv) {
   options.recompute = argv[3];
   const auto world = cluster::make_mpi_communicator(process);
   const cluster::MeshGroups groups(
-      *world, cluster::lay_out_mesh(process.all_gather(process.host()),
-                                    {.tensor = static_cast<int>(options.parallel.tensor)}));
+      *world, cluster::lay_out_mesh(process.hosts(), {.tensor = static_cast<int>(options.parallel.tensor)}));
   TextTraining training(options, work, {groups.data(), groups.data(), *world, groups.tensor(), groups.tensor()});
   training.step();
   training.step();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -148,22 +149,10 @@ void Exchange::check(const Message& message, MPI_Status& status, bool has_error)
   }
 }
 
-std::string Exchange::waits_for() const {
+std::vector<int> Exchange::waits_for() const {
   std::set<int> ranks;
   for (const Message& message : messages_) ranks.insert(group_->world_rank(message.member));
-  return name_ranks(ranks);
-}
-
-std::string name_ranks(const std::set<int>& ranks) {
-  if (ranks.empty()) return "";
-  constexpr std::size_t shown = 8;
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  std::size_t written = 0;
-  for (const int rank : ranks) {
-    if (written == shown) return text + fmt::format(" and {} more", ranks.size() - shown);
-    text += (written++ == 0 ? "" : ", ") + std::to_string(rank);
-  }
-  return text;
+  return {ranks.begin(), ranks.end()};
 }
 
 Exchange::Stage meet(const std::shared_ptr<MpiGroup>& group) {

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -75,7 +74,7 @@ class Exchange : public Task {
 
   void wait(std::chrono::milliseconds timeout);
   const std::string& operation() const override { return operation_; }
-  std::string waits_for() const override;
+  std::vector<int> waits_for() const override;
 
  private:
   struct Message {
@@ -98,9 +97,6 @@ class Exchange : public Task {
   std::vector<int> finished_;
   std::vector<MPI_Status> statuses_;
 };
-
-/// "rank 2" or "ranks 2, 3", the first few of many; empty if there are none. For messages.
-std::string name_ranks(const std::set<int>& ranks);
 
 /// The one stage of a barrier: a token to and from every other member, so that a time-out names who is missing.
 Exchange::Stage meet(const std::shared_ptr<MpiGroup>& group);

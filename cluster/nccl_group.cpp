@@ -104,7 +104,26 @@ void NcclGroup::issue_together(const std::string& operation, const std::vector<C
   });
 }
 
+/// Tells pending() of an operation that is polled, as long as it lives.
+class NcclGroup::Settling {
+ public:
+  Settling(NcclGroup& group, const std::string& operation) : group_(group) {
+    const std::lock_guard lock(group_.mutex_);
+    group_.settling_ = operation;
+    group_.settling_since_ = Clock::now();
+  }
+  ~Settling() {
+    const std::lock_guard lock(group_.mutex_);
+    group_.settling_.clear();
+  }
+
+ private:
+  NcclGroup& group_;
+};
+
 void NcclGroup::settle(ncclComm_t comm, ncclResult_t result, const std::string& operation) {
+  if (result == ncclSuccess) return;
+  const Settling settling(*this, operation);
   const auto start = Clock::now();
   while (result == ncclInProgress) {
     std::chrono::milliseconds timeout;
@@ -141,6 +160,22 @@ void NcclGroup::check() {
 void NcclGroup::set_timeout(std::chrono::milliseconds timeout) {
   std::lock_guard lock(mutex_);
   timeout_ = timeout;
+}
+
+std::optional<Pending> NcclGroup::pending() {
+  // A call of NCCL that hangs holds the lock.
+  for (int i = 0; i < 20; ++i) {
+    if (const std::unique_lock lock(mutex_, std::try_to_lock); lock) {
+      const auto since = [](Clock::time_point start) {
+        return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
+      };
+      if (!settling_.empty()) return Pending{settling_, {}, since(settling_since_)};
+      if (!watched_.empty()) return Pending{watched_.front().operation, {}, since(front_since_)};
+      return std::nullopt;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return Pending{"a call of NCCL", {}, {}};
 }
 
 std::string NcclGroup::words(ncclResult_t result, const std::string& operation) const {

@@ -13,12 +13,13 @@
 #include <vector>
 
 #include "cluster/nccl_api.h"
+#include "cluster/pending.h"
 
 namespace medfuse::cluster {
 
 /// Every failure aborts the communicator (its kernels then end, on this rank), is kept, and is thrown as
 /// Error(communication) by every later call.
-class NcclGroup {
+class NcclGroup : public PendingSource {
  public:
   using Call = std::function<ncclResult_t(ncclComm_t)>;
 
@@ -48,6 +49,9 @@ class NcclGroup {
 
   void set_timeout(std::chrono::milliseconds timeout);
 
+  /// The first operation under way. NCCL does not say whom it waits for.
+  std::optional<Pending> pending() override;
+
  private:
   using Clock = std::chrono::steady_clock;
   struct Watched {
@@ -56,6 +60,7 @@ class NcclGroup {
   };
 
   NcclGroup(const NcclApi& api, ncclComm_t comm, int world_rank, std::chrono::milliseconds timeout);
+  class Settling;
   /// Polls the communicator until it is no longer busy with `operation`.
   void settle(ncclComm_t comm, ncclResult_t result, const std::string& operation);
   std::string words(ncclResult_t result, const std::string& operation) const;
@@ -77,8 +82,11 @@ class NcclGroup {
   std::chrono::milliseconds timeout_;
   std::deque<Watched> watched_;
   Clock::time_point front_since_;
+  std::string settling_;  ///< what is being polled; empty: nothing
+  Clock::time_point settling_since_;
   bool stopping_ = false;
   std::thread watcher_;
+  Registration registration_{*this};  ///< last: from here on it may be asked
 };
 
 }  // namespace medfuse::cluster

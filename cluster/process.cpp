@@ -1,29 +1,21 @@
 #include "cluster/process.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <exception>
 #include <stdexcept>
 #include <type_traits>
 
 #include "base/error.h"
 #include "cluster/exchange.h"
+#include "cluster/job_watch.h"
+#include "cluster/mpi_reach.h"
 
 namespace medfuse::cluster {
 
 namespace {
 
 constexpr std::int64_t largest_control_message = 1 << 28;
-
-/// Without mpirun, srun or another PMIx launcher, Open MPI would look for a runtime to attach to, and refuse root.
-void prepare_lone_start() {
-  for (const char* launcher : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"}) {
-    if (std::getenv(launcher)) return;
-  }
-  setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
-  setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0);
-  setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
-}
+constexpr auto no_limit = std::chrono::hours(24 * 365);
 
 /// Whoever ends MPI, it first lets go of what hangs on MPI_COMM_SELF: then the progress thread must leave MPI.
 void stop_progress_before_mpi_ends() {
@@ -47,14 +39,15 @@ struct Texts {
 
 }  // namespace
 
-Process::Process(int* argc, char*** argv) {
+Process::Process(int* argc, char*** argv, const ProcessLimits& limits)
+    : limits_(limits), watch_(std::make_unique<JobWatch>(launch_.rank, limits.start)) {
   int running = 0;
   MEDFUSE_MPI(MPI_Initialized(&running));
   int provided = MPI_THREAD_SINGLE;
   if (running) {
     MEDFUSE_MPI(MPI_Query_thread(&provided));
   } else {
-    prepare_lone_start();
+    prepare_lone_start(launch_);
     MEDFUSE_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided));
     started_here_ = true;
   }
@@ -76,13 +69,14 @@ Process::Process(int* argc, char*** argv) {
   MEDFUSE_MPI(MPI_Comm_size(node, &local_size_));
   MEDFUSE_MPI(MPI_Comm_free(&node));
 
+  stop_progress_before_mpi_ends();
+  Progress::instance().set_background(true);
+
   char name[MPI_MAX_PROCESSOR_NAME];
   int length = 0;
   MEDFUSE_MPI(MPI_Get_processor_name(name, &length));
-  host_.assign(name, static_cast<std::size_t>(length));
-
-  stop_progress_before_mpi_ends();
-  Progress::instance().set_background(true);
+  hosts_ = all_gather(std::string(name, static_cast<std::size_t>(length)));
+  watch_->join(rank_, hosts_);
 }
 
 Process::~Process() {
@@ -90,6 +84,14 @@ Process::~Process() {
     MPI_Abort(MPI_COMM_WORLD, static_cast<int>(ExitCode::communication));
   }
   if (!started_here_) return;
+  // Who has left MPI answers nobody any more, so all leave together. One that still has work may take its time.
+  watch_->watchdog().begin("the end of the job", limits_.end);
+  try {
+    Exchange::start(control_, "the end of the job", {meet(control_)})->wait(no_limit);
+  } catch (const Error& error) {
+    watch_->end_job(static_cast<int>(error.code()), error.what());
+  }
+  watch_->watchdog().begin("the end of MPI", limits_.end);
   Progress::instance().stop();
   control_.reset();
   MPI_Finalize();

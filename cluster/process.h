@@ -8,11 +8,20 @@
 #include <string>
 #include <vector>
 
+#include "cluster/launcher.h"
+
 namespace medfuse::cluster {
 
+class JobWatch;
 class MpiGroup;
 
 enum class Combine { sum, min, max };
+
+/// How long MPI may take where all ranks must come and none has anything else to do.
+struct ProcessLimits {
+  std::chrono::milliseconds start = std::chrono::minutes(30);
+  std::chrono::milliseconds end = std::chrono::minutes(10);
+};
 
 /// Owns MPI from construction to destruction (unless MPI was already started by someone else, who then ends it).
 /// Every control-plane call is collective: all ranks make the same calls in the same order, from one thread. None waits
@@ -20,9 +29,9 @@ enum class Combine { sum, min, max };
 class Process {
  public:
   /// Throws Error(communication) if MPI cannot start or gives less than MPI_THREAD_MULTIPLE.
-  explicit Process(int* argc = nullptr, char*** argv = nullptr);
-  /// Ends MPI, for which every rank must come here. Destroyed by an exception that only this rank has, it ends the whole
-  /// job with MPI_Abort instead; to have the error printed and its code kept, use run_job of cluster/together.h.
+  explicit Process(int* argc = nullptr, char*** argv = nullptr, const ProcessLimits& limits = {});
+  /// Ends MPI, for which it waits until every rank comes here. Destroyed by an exception that only this rank has, it ends
+  /// the whole job with MPI_Abort instead; to have the error printed and its code kept, use run_job of cluster/together.h.
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
@@ -31,7 +40,10 @@ class Process {
   int size() const { return size_; }
   int local_rank() const { return local_rank_; }  ///< rank among those of the same node
   int local_size() const { return local_size_; }  ///< ranks on this node
-  const std::string& host() const { return host_; }
+  const std::string& host() const { return hosts_[static_cast<std::size_t>(rank_)]; }
+  const std::vector<std::string>& hosts() const { return hosts_; }  ///< the nodes' names, by rank
+  /// What the launcher promised; to be compared with rank() and size() by launch_conflict().
+  const Launch& launch() const { return launch_; }
 
   /// `root`'s text everywhere.
   std::string broadcast(const std::string& text, int root = 0);
@@ -53,6 +65,9 @@ class Process {
   void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
   std::chrono::milliseconds timeout() const { return timeout_; }
 
+  /// Is told what this rank is about, and ends the job when that takes too long.
+  JobWatch& watch() { return *watch_; }
+
   /// For cluster/together.h: an exception that now leaves this object's scope leaves it on all ranks.
   void set_leaving_together() { leaving_together_ = true; }
 
@@ -60,6 +75,9 @@ class Process {
   template <class T>
   std::vector<T> reduce(const std::vector<T>& values, Combine combine);
 
+  Launch launch_ = read_launch();  // before MPI starts
+  ProcessLimits limits_;
+  std::unique_ptr<JobWatch> watch_;
   bool started_here_ = false;
   bool leaving_together_ = false;
   std::shared_ptr<MpiGroup> control_;
@@ -67,7 +85,7 @@ class Process {
   int size_ = 1;
   int local_rank_ = 0;
   int local_size_ = 1;
-  std::string host_;
+  std::vector<std::string> hosts_;
   std::chrono::milliseconds timeout_ = std::chrono::minutes(10);
 };
 

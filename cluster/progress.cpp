@@ -12,14 +12,19 @@ namespace medfuse::cluster {
 
 using Clock = std::chrono::steady_clock;
 
-/// Counts one caller of wait; made and unmade under the lock.
+/// One caller of wait; made, looked at and unmade under the lock.
 class Progress::Waiter {
  public:
-  explicit Waiter(Progress& progress) : progress_(progress) { ++progress_.waiting_; }
+  Waiter(Progress& progress, const Task& waited_for) : task(waited_for), progress_(progress) {
+    progress_.waiters_.push_back(this);
+  }
   ~Waiter() {
-    --progress_.waiting_;
+    std::erase(progress_.waiters_, this);
     progress_.wake_thread();
   }
+
+  const Task& task;
+  AwakeTime time;
 
  private:
   Progress& progress_;
@@ -71,13 +76,14 @@ Progress::Tasks::iterator Progress::turn(Tasks::iterator place, Lock& lock) {
   changed_ = Clock::now();
   task.state_ = failure ? Task::State::failed : Task::State::done;
   task.failure_ = failure;
+  if (given_up_ == place->get()) given_up_ = nullptr;
   if (failure) kept_.push_back(*place);
   return running_.erase(place);
 }
 
 void Progress::turns(Lock& lock, bool in_background) {
   for (auto place = running_.begin(); place != running_.end();) {
-    if (in_background && waiting_ > 0) return;  // who waits is quicker
+    if (in_background && !waiters_.empty()) return;  // who waits is quicker
     place = (*place)->in_turn_ ? std::next(place) : turn(place, lock);
   }
 }
@@ -88,13 +94,15 @@ void Progress::wait(Task& task, std::chrono::milliseconds timeout, int rank) {
   constexpr auto nap = std::chrono::microseconds(50);
   const auto start = Clock::now();
   Lock lock(mutex_);
-  const Waiter waiter(*this);
+  Waiter waiter(*this, task);
+  given_up_ = nullptr;
   while (task.state_ == Task::State::running) {
     turns(lock, false);
     if (task.state_ != Task::State::running) break;
-    const auto waited = Clock::now() - start;
-    if (waited > timeout && !task.in_turn_) {
-      const std::string missing = task.waits_for();
+    if (waiter.time.look() > timeout && !task.in_turn_) {
+      given_up_ = &task;
+      given_up_after_ = timeout;
+      const std::string missing = name_ranks(task.waits_for());
       communication_error(
           "rank {} waited {:.4g} s in {}{}{}; a peer is hung or gone: look at its node, then run the command again", rank,
           std::chrono::duration<double>(timeout).count(), task.operation(), missing.empty() ? "" : " for ", missing);
@@ -109,6 +117,23 @@ void Progress::wait(Task& task, std::chrono::milliseconds timeout, int rank) {
     lock.lock();
   }
   if (task.failure_) std::rethrow_exception(task.failure_);
+}
+
+std::optional<Pending> Progress::pending() {
+  // A turn may change what a task waits for, so it is asked between two of them; whose turns never end says only its name.
+  constexpr int tries = 50;
+  for (int i = 0;; ++i) {
+    {
+      const Lock lock(mutex_);
+      const Task* const task = waiters_.empty() ? given_up_ : &waiters_.front()->task;
+      if (task == nullptr) return std::nullopt;
+      const auto waited = waiters_.empty() ? given_up_after_ : std::chrono::duration_cast<std::chrono::milliseconds>(
+                                                                   waiters_.front()->time.passed());
+      if (!task->in_turn_) return Pending{task->operation(), task->waits_for(), waited};
+      if (i == tries) return Pending{task->operation(), {}, waited};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 void Progress::start_thread() {
@@ -156,6 +181,7 @@ void Progress::stop() {
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
   Lock lock(mutex_);
+  given_up_ = nullptr;
   for (auto& task : running_) kept_.push_back(std::move(task));
   running_.clear();
 }

@@ -13,6 +13,9 @@
 #include <thread>
 #include <vector>
 
+#include "cluster/awake_time.h"
+#include "cluster/pending.h"
+
 namespace medfuse::cluster {
 
 /// Something that needs turns until it is finished. It owns the buffers that MPI reads and writes.
@@ -21,8 +24,8 @@ class Task {
   virtual ~Task() = default;
   /// "all_reduce of 4096 x f32 among 4 ranks": for messages.
   virtual const std::string& operation() const = 0;
-  /// Whom it waits for: "rank 2" or "ranks 2, 3"; may be empty. Not asked during a turn.
-  virtual std::string waits_for() const = 0;
+  /// Ranks of the world that it waits for, in order; may be empty. Not asked during a turn.
+  virtual std::vector<int> waits_for() const = 0;
 
  protected:
   /// One turn, on any thread but never on two at once: never blocks, returns true once finished, throws
@@ -41,7 +44,7 @@ class Task {
 };
 
 /// A list of tasks. Safe to use from several threads.
-class Progress {
+class Progress : public PendingSource {
  public:
   /// The one of this process.
   static Progress& instance();
@@ -59,6 +62,8 @@ class Progress {
   /// Returns once the task is finished. Throws its failure, or Error(communication) naming this rank, the operation and
   /// who is missing after `timeout`. After a timeout the task still gets its turns: MPI may still write to its buffers.
   void wait(Task& task, std::chrono::milliseconds timeout, int rank);
+  /// What the caller of wait who has waited longest waits for, or the last of them gave up.
+  std::optional<Pending> pending() override;
   /// Before MPI ends: no task gets another turn. Ends the thread; harmless if called again.
   void stop();
 
@@ -69,7 +74,7 @@ class Progress {
 
   Tasks::iterator turn(Tasks::iterator task, Lock& lock);
   void turns(Lock& lock, bool in_background);
-  bool needed() const { return background_ && waiting_ == 0 && !running_.empty(); }
+  bool needed() const { return background_ && waiters_.empty() && !running_.empty(); }
   void start_thread();
   void wake_thread();
   void run();
@@ -78,12 +83,15 @@ class Progress {
   Tasks running_;
   /// Never freed: MPI has no way to take back a request of a failed exchange, so its buffers must stay.
   std::vector<std::shared_ptr<Task>> kept_;
-  int waiting_ = 0;  ///< callers of wait
+  std::vector<const Waiter*> waiters_;  ///< in the order in which they came
+  const Task* given_up_ = nullptr;      ///< the last that was waited for in vain, while it has not finished after all
+  std::chrono::milliseconds given_up_after_{0};
   std::chrono::steady_clock::time_point changed_;  ///< when a task came, moved or ended
   bool background_ = false, stopping_ = false;
   bool asleep_ = false;  ///< the thread, until it is needed
   std::condition_variable wake_;
   std::thread thread_;
+  Registration registration_{*this};  ///< last: from here on it may be asked
 };
 
 }  // namespace medfuse::cluster

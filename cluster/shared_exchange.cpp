@@ -165,7 +165,7 @@ bool SharedExchange::advance() {
   return true;
 }
 
-std::string SharedExchange::waits_for() const {
+std::vector<int> SharedExchange::waits_for() const {
   auto missing =
       channel_->without([&](const auto& board) { return board.started.load(std::memory_order_acquire) > number_; });
   for (std::size_t step = 0; step < done_.size() && missing.empty(); ++step) {
@@ -173,7 +173,8 @@ std::string SharedExchange::waits_for() const {
     missing = holding_up(step);
     std::erase(missing, channel_->own_world_rank());  // it waits itself, for what comes before the step
   }
-  return name_ranks({missing.begin(), missing.end()});
+  std::sort(missing.begin(), missing.end());
+  return missing;
 }
 
 }  // namespace medfuse::cluster

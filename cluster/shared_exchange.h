@@ -74,7 +74,7 @@ class SharedExchange : public Task {
                  std::vector<Step> steps, std::uint64_t number);
 
   const std::string& operation() const override { return operation_; }
-  std::string waits_for() const override;
+  std::vector<int> waits_for() const override;
 
  private:
   bool advance() override;

@@ -1,15 +1,13 @@
 #include "cluster/together.h"
 
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <limits>
 #include <optional>
-#include <thread>
 
-#include "cluster/mpi_calls.h"
+#include "cluster/job_watch.h"
 
 namespace medfuse::cluster {
 
@@ -77,14 +75,7 @@ void together(Process& process, const std::function<void()>& step) {
   throw SilentExit{static_cast<int>(code)};
 }
 
-void abort_job(Process& process, int code, const std::string& message) {
-  if (process.rank() != 0) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1000 + 50 * process.rank()));
-  }
-  print_line(message);
-  MPI_Abort(MPI_COMM_WORLD, code);
-  std::_Exit(code);
-}
+void abort_job(Process& process, int code, const std::string& message) { process.watch().end_job(code, message); }
 
 int run_job(Process& process, const std::function<int()>& body) {
   int code = internal_fault;

@@ -6,7 +6,8 @@
 //   same code; all unwind and leave through MPI_Finalize. A step must not hold collectives that one rank's failure would
 //   keep the others waiting in: they would wait for the timeout.
 // - abort_job(): for errors anywhere else, where the others may be inside a collective. MPI_Abort ends all ranks. Rank 0
-//   acts at once and the others a little later, so that one line is printed when all fail alike.
+//   acts at once and the others a little later, so that one line is printed when all fail alike. If the error is a peer's,
+//   the line begins with the rank that is to blame, as far as the ranks can tell (cluster/standing.h).
 // run_job() is the frame of a main function: it does the right one of the two.
 #pragma once
 

@@ -1,6 +1,7 @@
 // A subcommand of medfuse: its name, its options and what it does. main.cpp lists them all.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,8 @@ class Command {
   virtual std::string usage() const = 0;
   /// Binds every option; called once, before parsing or printing help.
   virtual void describe(OptionTable& options) = 0;
+  /// How long the start of MPI may take, for which all ranks must have been started. Asked behind parsing.
+  virtual std::chrono::milliseconds start_limit() const { return cluster::ProcessLimits().start; }
   /// Runs on every rank. Returns the exit code; errors are thrown.
   virtual int run(const OptionTable& options, cluster::Process& process) = 0;
 };

@@ -36,6 +36,8 @@ class EmbedCommand : public Command {
     options.add("max_tokens", &max_tokens_, "longer lines are cut there; default with --run: as its data was");
   }
 
+  std::chrono::milliseconds start_limit() const override { return launch::start_limit(selection_.timeout); }
+
   int run(const OptionTable& options, cluster::Process& process) override {
     max_tokens_given_ = options.given("max_tokens");
     cluster::together(process, [&] {
@@ -49,7 +51,8 @@ class EmbedCommand : public Command {
     });
     if (!selection_.run.empty()) return embed_run(process);
     std::shared_ptr<model::TextEncoder> encoder;
-    JobRanks job(process, selection_.device, selection_.timeout);
+    Patience patience(process, selection_.timeout);
+    JobRanks job(process, selection_.device);
     cluster::together(process, [&] {
       model::TextOptions text;
       text.model = model_folder_;
@@ -57,7 +60,7 @@ class EmbedCommand : public Command {
       encoder = model::TextEncoder::load(text, torch::kFloat32, 0);
       encoder->to(job.device());
     });
-    embed_lines(process, model_folder_, *encoder, job);
+    embed_lines(process, model_folder_, *encoder, job, patience);
     return 0;
   }
 
@@ -70,19 +73,21 @@ class EmbedCommand : public Command {
         train::check_tokenizer(open.trained, open.options.data, open.options.text.model, open.model->text->config().vocab_size);
       });
       if (!max_tokens_given_) max_tokens_ = open.trained.max_tokens;
-      embed_lines(process, open.options.text.model, *open.model->text, *open.job);
+      embed_lines(process, open.options.text.model, *open.model->text, *open.job, *open.patience);
       return 0;
     }
     std::vector<std::int64_t> rows(static_cast<std::size_t>(open.reader->size()));
     std::iota(rows.begin(), rows.end(), 0);
     const at::Tensor table =
-        evaluate::embed(*open.model, *open.reader, rows, open.job->ranks().host, inference(process));
+        evaluate::embed(*open.model, *open.reader, rows, open.job->ranks().host, inference(process, *open.patience));
+    open.patience->enter(train::Part::start, "writing the embeddings");
     const auto ids = open.reader->admissions();
     write(process, table, {ids.begin(), ids.end()});
     return 0;
   }
 
-  void embed_lines(cluster::Process& process, const std::string& model_folder, model::TextEncoder& encoder, JobRanks& job) {
+  void embed_lines(cluster::Process& process, const std::string& model_folder, model::TextEncoder& encoder, JobRanks& job,
+                   Patience& patience) {
     std::vector<std::vector<std::int32_t>> lines;
     cluster::together(process, [&] {
       const auto tokenizer = data::Tokenizer::load(model_folder);
@@ -94,11 +99,13 @@ class EmbedCommand : public Command {
       }
       if (lines.empty()) data_error("--input {}: holds no line", input_);
     });
-    write(process, evaluate::embed_tokens(encoder, lines, job.ranks().host, inference(process)), {});
+    const at::Tensor table = evaluate::embed_tokens(encoder, lines, job.ranks().host, inference(process, patience));
+    patience.enter(train::Part::start, "writing the embeddings");
+    write(process, table, {});
   }
 
-  evaluate::InferenceOptions inference(cluster::Process& process) const {
-    return {selection_.micro_batch, true, false, inference_progress("embed", process.rank() == 0)};
+  evaluate::InferenceOptions inference(cluster::Process& process, Patience& patience) const {
+    return {selection_.micro_batch, true, false, inference_progress("embed", process.rank() == 0, patience)};
   }
 
   void write(cluster::Process& process, const at::Tensor& table, const std::vector<std::int64_t>& admissions) {

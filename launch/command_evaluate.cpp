@@ -41,6 +41,8 @@ class EvaluateCommand : public Command {
     selection_.describe_rest(options);
   }
 
+  std::chrono::milliseconds start_limit() const override { return launch::start_limit(selection_.timeout); }
+
   int run(const OptionTable&, cluster::Process& process) override {
     data::Split split = data::Split::test;
     cluster::together(process, [&] {
@@ -70,11 +72,12 @@ class EvaluateCommand : public Command {
     });
     const auto infer = [&](const data::PackedReader& reader, const std::vector<std::int64_t>& chosen, const std::string& what) {
       const evaluate::InferenceOptions options{selection_.micro_batch, open.loaded.fused(), /*parts=*/true,
-                                               inference_progress(what, process.rank() == 0)};
+                                               inference_progress(what, process.rank() == 0, *open.patience)};
       return evaluate::infer(*open.model, reader, chosen, open.job->ranks().host, options);
     };
     const auto validation = infer(validation_data, validation_rows, "validation");
     const auto judged = infer(*open.reader, rows, split_);
+    open.patience->enter(train::Part::start, "writing the evaluation");
     if (process.rank() == 0) write(open, validation, judged);
     return 0;
   }

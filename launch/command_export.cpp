@@ -50,13 +50,14 @@ class ExportCommand : public Command {
   std::string summary() const override { return "a run's text encoder -> Hugging Face folder, or PEFT adapter"; }
   std::string usage() const override {
     return "medfuse export --run DIR --output DIR [--kind merged|adapter]\n\n"
-           "Writes the text encoder of the newest checkpoint, for transformers and peft to load.\n" +
+           "Writes the text encoder of a checkpoint, for transformers and peft to load.\n" +
            std::string(kExportLacks);
   }
 
   void describe(OptionTable& options) override {
     options.group("Arguments");
     options.add_argument("run", &run_, "run folder, trained on any number of ranks");
+    options.add_argument("checkpoint", &checkpoint_, "newest; best: of the highest validation score; or the number of a step");
     options.add_argument("output", &output_, "folder to make, readable by you only; one that is there is refused");
     options.add_argument("text.model", &model_, "where the run's base weights lie now, if they have moved");
     options.add("kind", &kind_, "merged: the model with the adapters in its weights; adapter: for peft, on the base");
@@ -76,6 +77,7 @@ class ExportCommand : public Command {
  private:
   void write() const {
     require(run_, "run", "the run folder");
+    checkpoint::check_choice(checkpoint_);
     require(output_, "output", "the folder to make");
     if (kind_ != "merged" && kind_ != "adapter") usage_error("--kind {} is not known: merged, adapter", kind_);
     between("--shard_mib", shard_mib_, std::int64_t{1}, std::int64_t{1} << 30);
@@ -114,7 +116,7 @@ class ExportCommand : public Command {
       step = reader.step();
     };
     const auto warn = [](const std::string& line) { fmt::print(stderr, "medfuse: warning: {}\n", line); };
-    if (!checkpoint::load_newest(checkpoints, checkpoint::Team::alone(), load, warn)) {
+    if (!checkpoint::load_chosen(checkpoints, checkpoint_, checkpoint::Team::alone(), load, warn)) {
       data_error("{}: holds no checkpoint; run `medfuse train`", checkpoints.string());
     }
     std::error_code ignored;
@@ -132,6 +134,7 @@ class ExportCommand : public Command {
   }
 
   std::string run_, output_, model_, dtype_;
+  std::string checkpoint_ = "newest";
   std::string kind_ = "merged";
   std::int64_t shard_mib_ = 5000;
 };

@@ -3,6 +3,7 @@
 #include <hdf5.h>
 
 #include "cluster/device.h"
+#include "cluster/launcher.h"
 #include "cluster/self_test.h"
 #include "launch/command.h"
 
@@ -30,6 +31,7 @@ class InfoCommand : public Command {
     unsigned major = 0, minor = 0, release = 0;
     H5get_libversion(&major, &minor, &release);
     fmt::print("medfuse {}\nHDF5 {}.{}.{}\n", MEDFUSE_VERSION, major, minor, release);
+    fmt::print("{}\n", cluster::launch_line(process.launch(), process.size()));
     for (const auto& lines : {cluster::version_lines(), ranks, test}) {
       for (const auto& line : lines) fmt::print("{}\n", line);
     }

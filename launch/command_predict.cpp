@@ -27,6 +27,8 @@ class PredictCommand : public Command {
     selection_.describe_rest(options);
   }
 
+  std::chrono::milliseconds start_limit() const override { return launch::start_limit(selection_.timeout); }
+
   int run(const OptionTable&, cluster::Process& process) override {
     cluster::together(process, [&] {
       require(selection_.run, "run", "the run folder");
@@ -40,7 +42,8 @@ class PredictCommand : public Command {
     std::iota(rows.begin(), rows.end(), 0);
     auto predictions = evaluate::predict(*open.model, *open.reader, rows, open.job->ranks().host,
                                          {selection_.micro_batch, open.loaded.fused(), false,
-                                          inference_progress("predict", process.rank() == 0)});
+                                          inference_progress("predict", process.rank() == 0, *open.patience)});
+    open.patience->enter(train::Part::start, "writing the predictions");
     predictions.diseases = open.trained.diseases;  // the data may know none
     cluster::together(process, [&] {
       if (process.rank() == 0) evaluate::write_predictions(output_, predictions);

@@ -2,15 +2,21 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <optional>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "cluster/job_watch.h"
+#include "cluster/launcher.h"
 #include "cluster/together.h"
 #include "launch/command.h"
 #include "launch/pack_options.h"
+#include "launch/patience.h"
 #include "launch/run_frame.h"
+#include "launch/stopping.h"
 #include "launch/train_options.h"
+#include "launch/validation.h"
 #include "src/train/encoders_stage.h"
 #include "src/train/feed.h"
 #include "src/train/fusion_stage.h"
@@ -34,7 +40,7 @@ class Witness {
   train::Observer observer() {
     train::Observer observer;
     observer.begun = [this](const std::string& stage, std::int64_t step, std::int64_t steps) {
-      if (!log_) cut_back(stage, step);
+      cut_back(stage, step);
       progress_.finish();
       progress_.begin(stage, step, steps);
     };
@@ -47,6 +53,7 @@ class Witness {
 
  private:
   void cut_back(const std::string& stage, std::int64_t step) {
+    log_.reset();
     train::cut_back_metrics(metrics_path_, stages_, stage, step);
     log_.emplace(metrics_path_);
   }
@@ -90,6 +97,8 @@ class TrainCommand : public Command {
     options.tolerate(pack_table_);
   }
 
+  std::chrono::milliseconds start_limit() const override { return launch::start_limit(options_.timeout); }
+
   int run(const OptionTable& options, cluster::Process& process) override {
     cluster::together(process, [&] {
       require(run_, "run", "the run folder");
@@ -97,15 +106,21 @@ class TrainCommand : public Command {
       // The run must work from any folder later.
       options_.data = fs::absolute(options_.data).lexically_normal().string();
       options_.text.model = fs::absolute(options_.text.model).lexically_normal().string();
+      if (!options_.stop.file.empty()) options_.stop.file = fs::absolute(options_.stop.file).lexically_normal().string();
     });
+    Patience patience(process, options_.timeout);
+    stopping_.emplace(options_.stop, process.rank() == 0);
+    process.watch().set_stop_asked([this] { return stopping_->signalled(); });
+    if (process.rank() == 0) fmt::print(stderr, "{}\n", cluster::launch_line(process.launch(), process.size()));
     cluster::MeshOptions mesh{.tensor = static_cast<int>(options_.parallel.tensor),
                               .across_nodes = options_.parallel.across_nodes};
     if (options_.parallel.layout == "split") mesh.lab_ranks = static_cast<int>(options_.parallel.lab_ranks);
-    JobRanks job(process, options_.device, options_.timeout, mesh);
+    JobRanks job(process, options_.device, mesh);
     if (process.rank() == 0 && process.size() > 1) fmt::print(stderr, "{}", job.rank_map());
     train::Ranks ranks = job.ranks();
     std::optional<data::PackedReader> reader;
     std::optional<train::RunFolder> folder;
+    patience.enter(train::Part::start, "opening the data");
     cluster::together(process, [&] {
       reader.emplace(options_.data);
       if (!reader->info().has_labels) data_error("data.path {}: holds no labels to train on", options_.data);
@@ -116,36 +131,56 @@ class TrainCommand : public Command {
       if (reader->info().labs.empty()) data_error("data.path {}: holds no lab columns; pack it with labs", options_.data);
       train::check_training_samples(*reader, std::max(ranks.size(), ranks.split ? ranks.split->host.size() : 0));
     });
+    if (stopping_->asked_early(process)) return leave(process, train::Outcome::not_begun);
+    patience.enter(train::Part::start, "loading the weights");
     // The settings are written down once a model could be made of them.
     std::unique_ptr<model::MedfuseModel> model;
     if (options_.parallel.zero == 3) ranks.shards = train::make_shards(ranks);
     cluster::together(process, [&] {
       folder.emplace(run_, process.rank() == 0);
+      stopping_->watch_file(folder->path());
       model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()),
                                                     job.tensor_parallel(options_.parallel.sequence),
                                                     train::weight_store(ranks));
       model->to(job.device());
       model->text->cache_frozen_states(options_.text_cache_mib << 20);
+      if (options_.validate_every > 0) score_ = validation_score(*model, *reader, ranks, options_.micro_batch);
       folder->adopt(options.resolved(), read_file(fs::path(options_.data) / "index.json"),
                     train::weights_identity(options_.text.model));
     });
     std::optional<Witness> witness;
     if (process.rank() == 0) witness.emplace(*folder, options_);
+    if (witness) stopping_->speak_through(witness->observer().message);
 
-    train::TrainerOptions trainer_options{folder->checkpoints(), options_.checkpoint_every, options_.checkpoint_keep,
-                                          options_.stop_after};
+    const checkpoint::Retention retention{options_.checkpoint_keep, options_.checkpoint_keep_every, options_.checkpoint_best};
+    const train::TrainerOptions trainer_options{.checkpoints = {folder->checkpoints(), retention, options.resolved()},
+                                                .checkpoint_every = options_.checkpoint_every,
+                                                .background = options_.checkpoint_background,
+                                                .validate_every = options_.validate_every,
+                                                .bad_steps = options_.bad_steps,
+                                                .stop = &stopping_->requests()};
+    train::Observer observer = witness ? witness->observer() : train::Observer{};
+    observer.entered = [&patience](train::Part part, const std::string& what) { patience.enter(part, what); };
     train::Trainer trainer(trainer_options, plan(*model, *reader, ranks),
-                           train::trainable_blocks(*model, ranks.shards.get()), ranks,
-                           witness ? witness->observer() : train::Observer{});
+                           train::trainable_blocks(*model, ranks.shards.get()), ranks, observer);
     const auto outcome = trainer.run();
     if (witness) witness->finish();
-    if (process.rank() == 0 && outcome == train::Outcome::stopped) {
-      fmt::print(stderr, "medfuse: stopped on request with a checkpoint; run the same command again to continue\n");
-    }
-    return static_cast<int>(outcome == train::Outcome::stopped ? ExitCode::stopped : ExitCode::done);
+    stopping_->speak_through({});
+    return leave(process, outcome);
   }
 
  private:
+  int leave(const cluster::Process& process, train::Outcome outcome) {
+    stopping_->carried_out();
+    if (outcome == train::Outcome::finished) return static_cast<int>(ExitCode::done);
+    if (process.rank() == 0) {
+      const bool begun = outcome == train::Outcome::stopped;
+      fmt::print(stderr, "medfuse: stopped on request {}; run the same command again to continue\n",
+                 begun ? "with a checkpoint" : "before the first step, when there was nothing new to save");
+    }
+    return static_cast<int>(ExitCode::stopped);
+  }
+
   std::vector<train::Trainer::StagePlan> plan(model::MedfuseModel& model, const data::PackedReader& reader,
                                               train::Ranks ranks) const {
     std::vector<train::Trainer::StagePlan> plans;
@@ -157,7 +192,7 @@ class TrainCommand : public Command {
       } else {
         plans.push_back({stage, train::FusionStage::count_steps(options_, reader), [this, &model, &reader, ranks] {
                            return std::make_unique<train::FusionStage>(options_, model, reader, ranks);
-                         }});
+                         }, score_});
       }
     }
     return plans;
@@ -165,6 +200,8 @@ class TrainCommand : public Command {
 
   std::string config_, run_;
   train::TrainOptions options_;
+  std::optional<Stopping> stopping_;
+  std::function<double()> score_;  // of the fusion stage's model; empty: none is wanted
   OptionTable pack_table_;
   PackSettings pack_;
 };

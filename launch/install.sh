@@ -14,6 +14,8 @@ die() { printf 'install: error: %s\n' "$*" >&2; exit 2; }
 packages=(g++ cmake ninja-build ccache pkg-config python3-venv libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools
           libboost-program-options-dev libgtest-dev libgmock-dev nlohmann-json3-dev
           libfmt-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcsv-dev zlib1g-dev gnuplot-nox)
+# Tests start a Slurm of their own (tests/slurm), and hosts with a link to cut (tests/launch), which only root may.
+if [ "${1:-}" = --tests ] && [ "$(id -u)" = 0 ]; then packages+=(munge slurmctld slurmd slurm-client iproute2); fi
 
 # One row a need: what a person calls it, and a test that it is there. Used where apt-get is not.
 needs=(

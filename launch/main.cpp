@@ -1,12 +1,13 @@
 // medfuse: finds the subcommand, starts the ranks, and turns every error into one line and its exit code.
 #include <fmt/core.h>
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "cluster/launcher.h"
+#include "cluster/mpi_reach.h"
 #include "cluster/process.h"
 #include "cluster/together.h"
 #include "launch/command.h"
@@ -51,10 +52,13 @@ bool asks_for_help(const std::vector<std::string>& arguments) {
 }
 
 /// Before MPI runs, only the launcher's variables tell ranks apart.
-bool first_of_launch() {
-  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
-    if (const char* rank = std::getenv(variable)) return std::string(rank) == "0";
-  }
+bool first_of_launch() { return cluster::read_launch().rank == 0; }
+
+/// Processes that MPI does not bring together would each do the whole job, and all write to one folder. One says so.
+bool refused(const cluster::Launch& launch, int mpi_size) {
+  const std::string conflict = cluster::launch_conflict(launch, mpi_size);
+  if (conflict.empty()) return false;
+  if (cluster::reports_conflict(launch)) std::fputs(fmt::format("medfuse: {}\n", conflict).c_str(), stderr);
   return true;
 }
 
@@ -95,9 +99,14 @@ int run(std::vector<std::string> words) {
     return static_cast<int>(error.code());
   }
 
+  const cluster::Launch launch = cluster::read_launch();
+  if (cluster::mpi_cannot_reach(launch) && refused(launch, 1)) return static_cast<int>(ExitCode::usage);
   try {
-    cluster::Process process;
-    return cluster::run_job(process, [&] { return command->run(options, process); });
+    cluster::Process process(nullptr, nullptr, {.start = command->start_limit()});
+    return cluster::run_job(process, [&] {
+      if (refused(process.launch(), process.size())) return static_cast<int>(ExitCode::usage);
+      return command->run(options, process);
+    });
   } catch (const Error& error) {  // MPI did not start
     std::fputs(fmt::format("medfuse: {}\n", error.what()).c_str(), stderr);
     return static_cast<int>(error.code());

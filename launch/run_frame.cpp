@@ -1,7 +1,6 @@
 #include "launch/run_frame.h"
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 
 #include "base/error.h"
@@ -11,13 +10,13 @@
 #include "data/packed/info_json.h"
 #include "launch/ranges.h"
 #include "launch/train_options.h"
+#include "src/checkpoint/reader.h"
 
 namespace medfuse::launch {
 namespace fs = std::filesystem;
 
-JobRanks::JobRanks(cluster::Process& process, const std::string& device, double timeout_seconds,
-                   const cluster::MeshOptions& mesh) {
-  const std::vector<std::string> hosts = process.all_gather(process.host());
+JobRanks::JobRanks(cluster::Process& process, const std::string& device, const cluster::MeshOptions& mesh) {
+  const std::vector<std::string>& hosts = process.hosts();
   cluster::MeshLayout layout;
   cluster::together(process, [&] { layout = cluster::lay_out_mesh(hosts, mesh); });
   rank_map_ = cluster::rank_map(layout, hosts);
@@ -25,10 +24,8 @@ JobRanks::JobRanks(cluster::Process& process, const std::string& device, double 
   const at::Device chosen = cluster::choose_device(process, device);
   host_ = cluster::make_communicator(process, at::kCPU);
   if (!chosen.is_cpu()) device_ = cluster::make_communicator(process, chosen);
-  const auto timeout = std::chrono::milliseconds(static_cast<std::int64_t>(timeout_seconds * 1000));
-  process.set_timeout(timeout);
-  host_->set_timeout(timeout);
-  if (device_) device_->set_timeout(timeout);
+  host_->set_timeout(no_limit);
+  if (device_) device_->set_timeout(no_limit);
   host_groups_.emplace(*host_, layout);
   if (device_) device_groups_.emplace(*device_, layout);
 }
@@ -51,15 +48,21 @@ void RunSelection::describe_inputs(OptionTable& options, const std::string& run_
 }
 
 void RunSelection::describe_rest(OptionTable& options) {
+  options.add_argument("checkpoint", &checkpoint, "newest; best: of the highest validation score; or the number of a step");
   options.add_argument("text.model", &model, "where the run's base weights lie now, if they have moved");
   options.add_argument("device", &device, "auto, cpu or cuda");
-  options.add("timeout", &timeout, "seconds after which a collective that a peer does not join is an error");
+  options.add("timeout.start", &timeout.start,
+              "seconds for each part of the start (opening, loading, the first samples); one that hangs longer ends the job");
+  options.add("timeout.step", &timeout.step,
+              "seconds for micro_batch samples; three times the longest such part so far if that is more");
   options.add("micro_batch", &micro_batch, "samples per forward pass on a rank");
 }
 
 void RunSelection::check() const {
   if (micro_batch < 1) usage_error("--micro_batch {} must be at least 1", micro_batch);
-  between("--timeout", timeout, 1, 1e9);
+  checkpoint::check_choice(checkpoint);
+  between("--timeout.start", timeout.start, 1, 1e9);
+  between("--timeout.step", timeout.step, 1, 1e9);
 }
 
 namespace {
@@ -80,8 +83,10 @@ void warn_if_unfinished(const std::string& run, const OpenRun& open) {
 
 OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
   OpenRun open;
+  open.patience = std::make_unique<Patience>(process, selection.timeout);
   cluster::together(process, [&] { open.options = read_run_options(selection.run); });
-  open.job = std::make_unique<JobRanks>(process, selection.device, selection.timeout);
+  open.job = std::make_unique<JobRanks>(process, selection.device);
+  open.patience->enter(train::Part::start, "opening the run");
   cluster::together(process, [&] {
     if (!selection.model.empty()) open.options.text.model = selection.model;
     open.data = selection.data.empty() ? open.options.data : selection.data;
@@ -100,8 +105,10 @@ OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
     open.model->to(open.job->device());
     open.model->eval();
   });
-  open.loaded = train::load_trained(*open.model, fs::path(selection.run) / "checkpoints", open.job->ranks());
-  if (process.rank() == 0) warn_if_unfinished(selection.run, open);
+  open.patience->enter(train::Part::start, "reading the newest checkpoint");
+  open.loaded = train::load_trained(*open.model, fs::path(selection.run) / "checkpoints", open.job->ranks(),
+                                    selection.checkpoint);
+  if (process.rank() == 0 && selection.checkpoint == "newest") warn_if_unfinished(selection.run, open);
   return open;
 }
 

@@ -11,6 +11,7 @@
 #include "cluster/process.h"
 #include "data/packed/reader.h"
 #include "launch/option_table.h"
+#include "launch/patience.h"
 #include "src/model/medfuse_model.h"
 #include "src/train/options.h"
 #include "src/train/ranks.h"
@@ -21,9 +22,8 @@ namespace medfuse::launch {
 /// The communicators of a job: host tensors over MPI, and those of the device, on a mesh.
 class JobRanks {
  public:
-  /// Collective. Throws Error(usage) when `device` or the mesh cannot be had.
-  JobRanks(cluster::Process& process, const std::string& device, double timeout_seconds,
-           const cluster::MeshOptions& mesh = {});
+  /// Collective. Throws Error(usage) when `device` or the mesh cannot be had. The collectives have no limit: see Patience.
+  JobRanks(cluster::Process& process, const std::string& device, const cluster::MeshOptions& mesh = {});
   train::Ranks ranks();
   /// Those that hold one model together with this rank.
   model::TensorParallelPtr tensor_parallel(bool sequence = false);
@@ -44,7 +44,7 @@ class JobRanks {
 struct RunSelection {
   /// Binds --run and --data.
   void describe_inputs(OptionTable& options, const std::string& run_help, const std::string& data_help);
-  /// Binds --text.model, --device, --timeout and --micro_batch.
+  /// Binds --checkpoint, --text.model, --device, --timeout.start, --timeout.step and --micro_batch.
   void describe_rest(OptionTable& options);
   /// Throws Error(usage) naming the option that cannot be.
   void check() const;
@@ -52,8 +52,9 @@ struct RunSelection {
   std::string run;              ///< --run
   std::string data;             ///< --data; empty: the run's own
   std::string model;            ///< --text.model, when it has moved since
+  std::string checkpoint = "newest";  ///< --checkpoint: newest, best or a step
   std::string device = "auto";
-  double timeout = 600;         ///< seconds that a collective may take
+  train::TimeoutOptions timeout;  ///< a step: a forward pass of micro_batch samples
   std::int64_t micro_batch = 16;  ///< samples per forward pass on a rank
   bool needs_data = true;       ///< false: no packed data is opened
 };
@@ -64,6 +65,7 @@ struct OpenRun {
   data::PackedInfo trained;  ///< what the run was trained on
   std::string data;
   std::unique_ptr<data::PackedReader> reader;  ///< null where none is needed
+  std::unique_ptr<Patience> patience;
   std::unique_ptr<JobRanks> job;
   std::unique_ptr<model::MedfuseModel> model;
   train::Loaded loaded;

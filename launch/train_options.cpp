@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "cluster/stop_signals.h"
 #include "launch/ranges.h"
 
 namespace medfuse::launch {
@@ -43,10 +44,38 @@ void add_run_options(OptionTable& table, train::TrainOptions& o) {
   table.add("final_rate", &o.final_rate, "learning rate at the end of the cosine, as a share of its peak");
   table.add("clip", &o.clip, "largest global gradient norm; 0: no clipping");
   table.add("device", &o.device, "auto, cpu or cuda");
-  table.add("timeout", &o.timeout, "seconds after which a collective that a peer does not join is an error");
-  table.add("stop.after", &o.stop_after, "seconds after which to stop with a checkpoint and exit code 85; 0: never");
   table.add("checkpoint.every", &o.checkpoint_every, "steps between checkpoints; 0: only at the end of a stage");
+  table.add("checkpoint.background", &o.checkpoint_background,
+            "write them while training goes on, from a copy in memory; no: training waits until they are complete");
   table.add("checkpoint.keep", &o.checkpoint_keep, "newest checkpoints to keep");
+  table.add("checkpoint.keep_every", &o.checkpoint_keep_every,
+            "keep also those whose step, over all stages, is a multiple of this; 0: none");
+  table.add("checkpoint.best", &o.checkpoint_best, "keep also the one with the highest validation score");
+  table.add("validate.every", &o.validate_every,
+            "steps of the fusion stage after which the validation split is scored, as it then is at checkpoints too; 0: never");
+  table.add("bad_steps", &o.bad_steps,
+            "steps in a row whose loss or gradient is not finite, which change nothing; then the run goes back to its last "
+            "checkpoint, once, and the next time ends with exit code 5");
+}
+
+void add_stop_options(OptionTable& table, train::StopOptions& o) {
+  table.group("Stopping with a checkpoint and exit code 85");
+  table.add("stop.signals", &o.signals, "signals that stop the run: TERM, USR1, USR2, INT, HUP, XCPU; or none");
+  table.add("stop.file", &o.file, "the run stops where this file appears, and removes it; empty: RUN/stop");
+  table.add("stop.after", &o.after, "seconds from the start, after which to stop; 0: never");
+  table.add("stop.limit", &o.limit,
+            "seconds from the start, before which the checkpoint must be complete, for time limits that are not Slurm's; 0: none");
+  table.add("stop.margin", &o.margin, "seconds to keep free before a time limit, beside those for a step and a save");
+  table.add("stop.slurm_every", &o.slurm_every,
+            "seconds between questions to Slurm (squeue) about the job's time limit; 0: do not ask, and know of none");
+}
+
+void add_timeout_options(OptionTable& table, train::TimeoutOptions& o) {
+  table.group("Limits behind which a job that hangs ends with exit code 4, naming the rank that holds it up");
+  table.add("timeout.start", &o.start,
+            "seconds for each part of the start: MPI, opening the data, loading the weights, the first step of a stage");
+  table.add("timeout.step", &o.step, "seconds for a step; three times the longest one so far if that is more");
+  table.add("timeout.save", &o.save, "seconds for a checkpoint");
 }
 
 void add_parallel_options(OptionTable& table, train::TrainOptions& o) {
@@ -127,6 +156,8 @@ void add_train_options(OptionTable& table, train::TrainOptions& options) {
   table.group("Data");
   table.add("data.path", &options.data, "packed data set: what `medfuse pack` wrote");
   add_run_options(table, options);
+  add_stop_options(table, options.stop);
+  add_timeout_options(table, options.timeout);
   add_parallel_options(table, options);
   add_model_options(table, options);
   add_stage_options(table, options);
@@ -138,6 +169,11 @@ train::TrainOptions read_run_options(const std::string& run) {
   train::TrainOptions options;
   OptionTable table;
   add_train_options(table, options);
+  // Runs of before there were several limits.
+  OptionTable former;
+  double timeout = 0;
+  former.add("timeout", &timeout, "");
+  table.tolerate(former);
   table.parse({}, config);
   return options;
 }
@@ -191,6 +227,9 @@ void check_settings(const train::TrainOptions& o) {
   between("encoders.lab_steps", o.encoders.lab_steps, std::int64_t{0}, std::int64_t{1} << 40);
   between("checkpoint.every", o.checkpoint_every, std::int64_t{0}, std::int64_t{1000000000000});
   between("checkpoint.keep", o.checkpoint_keep, std::int64_t{1}, std::int64_t{1000000});
+  between("checkpoint.keep_every", o.checkpoint_keep_every, std::int64_t{0}, std::int64_t{1000000000000});
+  between("validate.every", o.validate_every, std::int64_t{0}, std::int64_t{1000000000000});
+  between("bad_steps", o.bad_steps, std::int64_t{1}, std::int64_t{1000000});
   if (o.labs.width % o.labs.heads != 0) {
     usage_error("labs.width = {} is not a multiple of labs.heads = {}", o.labs.width, o.labs.heads);
   }
@@ -214,8 +253,18 @@ void check_settings(const train::TrainOptions& o) {
   between("fusion.learning_rate", o.fusion_stage.learning_rate, 0, 10);
   between("fusion.encoder_factor", o.fusion_stage.encoder_factor, 0, 100);
   between("fusion.estimator_learning_rate", o.fusion_stage.estimator_learning_rate, 0, 10);
-  between("stop.after", o.stop_after, 0, 1e9);
-  between("timeout", o.timeout, 1, 1e9);
+  cluster::signal_numbers(o.stop.signals);
+  between("stop.after", o.stop.after, 0, 1e9);
+  between("stop.limit", o.stop.limit, 0, 1e9);
+  between("stop.margin", o.stop.margin, 0, 1e6);
+  between("stop.slurm_every", o.stop.slurm_every, 0, 1e6);
+  if (o.stop.limit > 0 && o.stop.limit <= o.stop.margin) {
+    usage_error("stop.limit = {} leaves no time to train before stop.margin = {}: one of them must change", o.stop.limit,
+                o.stop.margin);
+  }
+  between("timeout.start", o.timeout.start, 1, 1e9);
+  between("timeout.step", o.timeout.step, 1, 1e9);
+  between("timeout.save", o.timeout.save, 1, 1e9);
   for (const auto& stage : o.stages) {
     check_length(stage, stage == "encoders" ? o.encoders.length : o.fusion_stage.length);
   }

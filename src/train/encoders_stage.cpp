@@ -142,7 +142,7 @@ EncodersStage::Part EncodersStage::text_step(std::int64_t step) {
     const at::Tensor logits_BK = model_.text_head->forward(model_.embed(batch.tokens_BL, batch.lengths_B, keys));
     const at::Tensor loss = label_loss_sum(logits_BK, batch.labels_BK) / decisions;
     text_->updater.prepare(i + 1 == passes);
-    loss.backward();
+    guarded(loss).backward();
     part.loss_share += loss.item<double>();
     part.samples_share += static_cast<double>(batch.size());
     part.tokens_share += batch.lengths_B.sum().item<double>();
@@ -184,7 +184,7 @@ EncodersStage::Part EncodersStage::lab_step(std::int64_t step) {
     const at::Tensor loss =
         model::lab_loss(predictions_BC, batch.labs_BC, batch.observed_BC, keep_BC).total(global);
     labs_->updater.prepare(i + 1 == passes);
-    loss.backward();
+    guarded(loss).backward();
     part.loss_share += loss.item<double>();
     part.samples_share += static_cast<double>(batch.size());
   }

@@ -89,7 +89,7 @@ double FusionStage::fit_estimator(const at::Tensor& specific_BF, const at::Tenso
   for (std::int64_t i = 0; i < options_.fusion_stage.estimator_steps; ++i) {
     estimator_updater_->prepare(true);
     likelihood = model_.estimator->log_likelihood_sum(specific_BF, shared_BG) / static_cast<double>(options_.batch);
-    (-likelihood).backward();
+    guarded(-likelihood).backward();
     estimator_updater_->update(step);
   }
   return likelihood.item<double>();
@@ -176,7 +176,7 @@ StepReport FusionStage::step(std::int64_t step) {
              (output.shared_BG * mutual.shared_gradient_BG.narrow(0, row, batch.size())).sum();
     }
     updater_.prepare(i + 1 == passes);
-    loss.backward();
+    guarded(loss).backward();
     row += batch.size();
     prediction_share += prediction.item<double>();
     report.samples_share += static_cast<double>(batch.size());

@@ -42,6 +42,23 @@ struct ParallelOptions {
   std::string reduce_dtype = "auto";  ///< of gradients on the wire: f32, f64, bf16, f16; auto: their own
 };
 
+/// What makes a run stop with a checkpoint and exit code 85: docs/stopping.md.
+struct StopOptions {
+  std::vector<std::string> signals = {"TERM", "USR1", "USR2"};  ///< or "none" alone
+  std::string file;                ///< stops the run where it appears; empty: RUN/stop
+  double after = 0;                ///< seconds from the start, after which the run stops; 0: never
+  double limit = 0;                ///< seconds from the start, before which the checkpoint must be complete; 0: none
+  double margin = 30;              ///< seconds to keep free before a time limit
+  double slurm_every = 300;        ///< seconds between questions to Slurm about the job's time limit; 0: not asked
+};
+
+/// Seconds that parts of a job may take before it ends with exit code 4: docs/timeouts.md.
+struct TimeoutOptions {
+  double start = 1800;             ///< each part of what comes before the first step: opening, loading, the step itself
+  double step = 600;               ///< a step, or three times the longest one so far if that is more
+  double save = 1800;              ///< a checkpoint
+};
+
 struct TrainOptions {
   std::string data;                ///< packed data set
   std::vector<std::string> stages = {"encoders", "fusion"};
@@ -64,10 +81,15 @@ struct TrainOptions {
   FusionStageOptions fusion_stage;
   ParallelOptions parallel;
   std::int64_t checkpoint_every = 100;  ///< steps; 0: only at the end of a stage
-  std::int64_t checkpoint_keep = 2;
-  double stop_after = 0;           ///< seconds after which the run stops with a checkpoint and exit code 85; 0: never
+  bool checkpoint_background = true;      ///< they are written while training goes on
+  std::int64_t checkpoint_keep = 2;       ///< newest ones that stay
+  std::int64_t checkpoint_keep_every = 0; ///< and those whose step over all stages is a multiple of it; 0: none
+  bool checkpoint_best = true;            ///< and the one of the highest score
+  std::int64_t validate_every = 0;        ///< steps of the fusion stage between scores on the validation split; 0: never
+  std::int64_t bad_steps = 5;             ///< steps in a row without a finite loss and gradient; then a run goes back
+  StopOptions stop;
   std::string device = "auto";     ///< auto, cpu or cuda
-  double timeout = 600;            ///< seconds that a collective may take
+  TimeoutOptions timeout;
 };
 
 }  // namespace medfuse::train

@@ -124,7 +124,7 @@ std::vector<checkpoint::ShardedTensor> trainable_blocks(const model::MedfuseMode
   return blocks;
 }
 
-Loaded load_trained(model::MedfuseModel& model, const fs::path& checkpoints, Ranks ranks) {
+Loaded load_trained(model::MedfuseModel& model, const fs::path& checkpoints, Ranks ranks, const std::string& which) {
   Loaded loaded;
   const torch::NoGradGuard no_grad;
   const auto load = [&](const checkpoint::Reader& reader) {
@@ -137,7 +137,7 @@ Loaded load_trained(model::MedfuseModel& model, const fs::path& checkpoints, Ran
   const auto warn = [&](const std::string& line) {
     if (ranks.world.rank() == 0) fmt::print(stderr, "medfuse: warning: {}\n", line);
   };
-  if (!checkpoint::load_newest(checkpoints, team_of(ranks.world), load, warn)) {
+  if (!checkpoint::load_chosen(checkpoints, which, team_of(ranks.world), load, warn)) {
     data_error("{}: holds no checkpoint; run `medfuse train`", checkpoints.string());
   }
   return loaded;

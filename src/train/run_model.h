@@ -41,7 +41,9 @@ std::vector<NamedTensor> trainable_parts(const model::MedfuseModel& model, const
 std::vector<checkpoint::ShardedTensor> trainable_blocks(const model::MedfuseModel& model,
                                                         const parallel::WeightShards* shards = nullptr);
 
-/// Fills `model` from the newest sound checkpoint of `checkpoints`. Collective. Throws Error(data) where there is none.
-Loaded load_trained(model::MedfuseModel& model, const std::filesystem::path& checkpoints, Ranks ranks);
+/// Fills `model` from the checkpoint of `checkpoints` that `which` says (checkpoint::load_chosen): newest sound, best or a
+/// step. Collective. Throws Error(data) where there is none.
+Loaded load_trained(model::MedfuseModel& model, const std::filesystem::path& checkpoints, Ranks ranks,
+                    const std::string& which = "newest");
 
 }  // namespace medfuse::train

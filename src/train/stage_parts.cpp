@@ -9,6 +9,11 @@ at::Tensor label_loss_sum(const at::Tensor& logits_BK, const at::Tensor& labels_
   return at::binary_cross_entropy_with_logits(logits_BK, labels_BK, {}, {}, at::Reduction::Sum);
 }
 
+at::Tensor guarded(const at::Tensor& loss) {
+  const at::Tensor value = loss.detach();
+  return loss * (value - value + 1);
+}
+
 std::int64_t stage_steps(const LengthOptions& length, std::int64_t batch, const data::PackedReader& reader) {
   if (length.steps > 0) return length.steps;
   const auto samples = static_cast<double>(reader.indices(data::Split::train).size());

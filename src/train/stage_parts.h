@@ -20,6 +20,10 @@ namespace medfuse::train {
 /// share of the mean.
 at::Tensor label_loss_sum(const at::Tensor& logits_BK, const at::Tensor& labels_BK);
 
+/// The loss itself, to the bit, or not a number where it is not finite: then no gradient that it reaches is finite either,
+/// and every rank learns of it by the norm of the sums.
+at::Tensor guarded(const at::Tensor& loss);
+
 /// Steps of a stage of this length.
 std::int64_t stage_steps(const LengthOptions& length, std::int64_t batch, const data::PackedReader& reader);
 

@@ -1,15 +1,12 @@
 #include "src/train/trainer.h"
 
 #include <torch/types.h>
-#include <torch/utils.h>
 
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
-#include "src/checkpoint/reader.h"
-#include "src/checkpoint/writer.h"
-#include "src/parallel/weight_shards.h"
 
 namespace medfuse::train {
 
@@ -19,10 +16,12 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-/// A stage's tensor under its name in checkpoints.
-checkpoint::ShardedTensor saved(checkpoint::ShardedTensor tensor) {
-  tensor.name = "optimizer." + tensor.name;
-  return tensor;
+bool finite(const StepRecord& record) { return std::isfinite(record.loss) && std::isfinite(record.gradient_norm); }
+
+std::vector<std::pair<std::string, std::int64_t>> names_and_steps(const std::vector<Trainer::StagePlan>& plans) {
+  std::vector<std::pair<std::string, std::int64_t>> stages;
+  for (const auto& plan : plans) stages.emplace_back(plan.name, plan.steps);
+  return stages;
 }
 
 }  // namespace
@@ -33,74 +32,51 @@ Trainer::Trainer(TrainerOptions options, std::vector<StagePlan> stages, std::vec
       plans_(std::move(stages)),
       parameters_(std::move(parameters)),
       ranks_(ranks),
-      observer_(std::move(observer)) {}
+      observer_(std::move(observer)),
+      saves_(options_.checkpoints, parameters_, names_and_steps(plans_), ranks) {}
 
-std::int64_t Trainer::global_step(const Position& position) const {
-  std::int64_t steps = position.step;
-  for (std::size_t i = 0; i < position.stage && i < plans_.size(); ++i) steps += plans_[i].steps;
-  return steps;
-}
-
-Trainer::Position Trainer::position_of(const checkpoint::Reader& reader) const {
-  std::vector<std::string> finished;
-  std::string stage;
-  Position position;
-  try {
-    finished = reader.extra().at("stages_finished").get<std::vector<std::string>>();
-    stage = reader.extra().at("stage").get<std::string>();
-    position.step = reader.extra().at("step").get<std::int64_t>();
-  } catch (const nlohmann::json::exception&) {
-    throw checkpoint::DamagedError(
-        fmt::format("{}: does not say which stage and step it is of; delete it", reader.path().string()));
-  }
-  // The plan may go on behind what was done, but not leave out or reorder it.
-  std::vector<std::string> done = finished;
-  if (position.step > 0) done.push_back(stage);
-  for (std::size_t i = 0; i < done.size(); ++i) {
-    if (i >= plans_.size() || plans_[i].name != done[i]) {
-      usage_error("stages: {} has already trained '{}'; stages must begin with it, or give another --run",
-                  reader.path().string(), fmt::join(done, ", "));
-    }
-  }
-  position.stage = finished.size();
-  return position;
-}
-
-Trainer::Position Trainer::resume() {
-  Position position;
-  const torch::NoGradGuard no_grad;
-  const auto load = [&](const checkpoint::Reader& reader) {
-    position = position_of(reader);
-    for (const auto& parameter : parameters_) reader.read_into(parameter);
-    if (ranks_.shards) ranks_.shards->changed();
+Position Trainer::resume() {
+  observer_.entered(Part::start, "reading the newest checkpoint");
+  stage_.reset();
+  const auto state_of = [this](const Position& position) {
     stage_.reset();
-    if (position.step > 0) {
-      stage_ = plans_[position.stage].make();
-      stage_index_ = position.stage;
-      for (const auto& tensor : stage_->state()) reader.read_into(saved(tensor));
-    }
+    if (position.step == 0) return RunCheckpoints::Tensors{};
+    stage_ = plans_[position.stage].make();
+    stage_index_ = position.stage;
+    return stage_->state();
   };
-  const auto warn = [&](const std::string& line) { observer_.message("warning: " + line); };
-  const auto step = checkpoint::load_newest(options_.checkpoints, team_of(ranks_.world), load, warn);
-  if (step) observer_.message(fmt::format("continuing behind step {}", *step));
-  return position;
+  const auto position = saves_.load(state_of, [this](const std::string& line) { observer_.message("warning: " + line); });
+  if (position) observer_.message(fmt::format("continuing behind step {}", saves_.global_step(*position)));
+  return position.value_or(Position{});
 }
 
 void Trainer::save(const Position& position) {
+  observer_.entered(Part::save, fmt::format("saving step {}", saves_.global_step(position)));
+  tell(saves_.finish());
   if (position.step > 0) stage_->unite_parameters();
-  std::vector<checkpoint::ShardedTensor> tensors = parameters_;
-  if (position.step > 0) {
-    for (auto& tensor : stage_->state()) tensors.push_back(saved(std::move(tensor)));
-  }
-  nlohmann::json finished = nlohmann::json::array();
-  for (std::size_t i = 0; i < position.stage; ++i) finished.push_back(plans_[i].name);
-  const bool done = position.stage == plans_.size();
-  const nlohmann::json extra = {{"stages_finished", finished},
-                                {"stage", done ? std::string() : plans_[position.stage].name},
-                                {"step", position.step}};
-  const auto report = checkpoint::save(options_.checkpoints, global_step(position), tensors, extra,
-                                       team_of(ranks_.world), {options_.checkpoint_keep});
-  if (!report.warning.empty()) observer_.message("warning: " + report.warning);
+  saves_.begin(position, position.step > 0 ? stage_->state() : RunCheckpoints::Tensors{}, score_);
+  if (!options_.background) tell(saves_.finish());
+}
+
+void Trainer::tell(const std::optional<SavedCheckpoint>& saved) {
+  if (!saved) return;
+  if (options_.stop) options_.stop->saved(saved->seconds, saved->bytes);
+  observer_.message(fmt::format("{}: {:.1f} MiB, complete after {:.2f} s, in {:.3f} of which training stood still",
+                                saved->path.filename().string(), static_cast<double>(saved->bytes) / (1 << 20),
+                                saved->seconds, saved->blocked));
+  if (!saved->warning.empty()) observer_.message("warning: " + saved->warning);
+}
+
+std::int64_t Trainer::checkpoint_bytes() const {
+  double bytes = 0;
+  const auto count = [&](const checkpoint::ShardedTensor& tensor) {
+    double elements = 1;
+    for (const std::int64_t extent : tensor.global_shape) elements *= static_cast<double>(extent);
+    bytes += elements * static_cast<double>(tensor.local.element_size());
+  };
+  for (const auto& parameter : parameters_) count(parameter);
+  for (const auto& tensor : stage_->state()) count(tensor);
+  return static_cast<std::int64_t>(bytes);
 }
 
 StepRecord Trainer::run_step(std::int64_t step) {
@@ -114,7 +90,7 @@ StepRecord Trainer::run_step(std::int64_t step) {
   record.stage = stage_->name();
   record.step = step + 1;
   record.steps = stage_->steps();
-  record.global_step = global_step({stage_index_, step + 1});
+  record.global_step = saves_.global_step({stage_index_, step + 1});
   record.epoch = stage_->epoch_of(step + 1);
   record.loss = sums[0];
   record.samples = sums[1];
@@ -125,45 +101,104 @@ StepRecord Trainer::run_step(std::int64_t step) {
   record.learning_rate = report.learning_rate;
   record.gradient_norm = report.gradient_norm;
   record.seconds = seconds_since(begin);
-  if (!std::isfinite(record.loss) || !std::isfinite(record.gradient_norm)) {
-    numeric_error("stage {}, step {}: loss {}, gradient norm {}: not finite; start another --run with a lower "
-                  "learning rate, or with clip", record.stage, record.step, record.loss, record.gradient_norm);
+  return record;
+}
+
+bool Trainer::agree() {
+  const bool saving = saves_.active();
+  if (!options_.stop && !saving) return false;
+  const at::Tensor votes =
+      torch::tensor({options_.stop ? options_.stop->vote() : 0, std::int64_t{saves_.ready() ? 0 : 1}}, torch::kInt64);
+  ranks_.world.all_reduce(votes, cluster::Reduction::max)->wait();
+  const auto wish = votes[0].item<std::int64_t>(), writing = votes[1].item<std::int64_t>();
+  if (saving && writing == 0) tell(saves_.advance());
+  if (wish > 0 && ranks_.world.rank() == 0) stop_reason_ = options_.stop->reason(wish);
+  return wish > 0;
+}
+
+Outcome Trainer::stopped(Outcome outcome) {
+  tell(saves_.finish());
+  const char* when = outcome == Outcome::not_begun ? "stopped before the first step: " : "stopped: ";
+  observer_.message(when + stop_reason_);
+  return outcome;
+}
+
+Position Trainer::go_back(const StepRecord& bad) {
+  const std::string what = fmt::format("stage {}, step {}: loss {}, gradient norm {}: not finite {} times in a row", bad.stage,
+                                       bad.step, bad.loss, bad.gradient_norm, bad_);
+  tell(saves_.finish());
+  if (went_back_ || !saves_.any()) {
+    numeric_error("{}{}; start another --run with a lower learning rate, or with clip", what,
+                  went_back_ ? ", again after going back to a checkpoint" : ", and there is no checkpoint to go back to");
+  }
+  went_back_ = true;
+  bad_ = 0;
+  observer_.message(fmt::format("warning: {}: going back to the last checkpoint, this once", what));
+  return resume();
+}
+
+void Trainer::begin_stage(const Position& position) {
+  const auto& plan = plans_[position.stage];
+  observer_.entered(Part::start, "beginning stage " + plan.name);
+  part_ = Part::first_step;
+  if (!stage_ || stage_index_ != position.stage) {
+    stage_.reset();
+    stage_ = plan.make();
+    stage_index_ = position.stage;
+  }
+  observer_.begun(plan.name, position.step, plan.steps);
+  if (options_.stop) options_.stop->will_save(checkpoint_bytes());
+}
+
+StepRecord Trainer::step(const Position& position) {
+  const auto& plan = plans_[position.stage];
+  observer_.entered(std::exchange(part_, Part::step), fmt::format("step {} of stage {}", position.step + 1, plan.name));
+  if (options_.stop) options_.stop->step_begins();
+  StepRecord record = run_step(position.step);
+  if (options_.stop) options_.stop->step_ended();
+  bad_ = finite(record) ? 0 : bad_ + 1;
+  score_.reset();
+  const bool wanted = record.step == record.steps || due(options_.validate_every, record.step) ||
+                      due(options_.checkpoint_every, record.step);
+  if (plan.score && bad_ == 0 && options_.validate_every > 0 && wanted) {
+    observer_.entered(Part::start, "scoring the validation split");
+    score_ = plan.score();
+    record.others.emplace_back("validation_auroc", *score_);
+  }
+  observer_.stepped(record);
+  if (bad_ > 0) {
+    observer_.message(fmt::format("warning: stage {}, step {}: loss {}, gradient norm {}: not finite; the step is passed over",
+                                  record.stage, record.step, record.loss, record.gradient_norm));
   }
   return record;
 }
 
-bool Trainer::stop_asked(bool vote) { return sum_over_ranks(ranks_.world, {vote ? 1.0 : 0.0})[0] > 0; }
-
 Outcome Trainer::run() {
-  const auto begin = Clock::now();
   Position position = resume();
-  for (; position.stage < plans_.size(); position = {position.stage + 1, 0}) {
-    const auto& plan = plans_[position.stage];
-    if (!stage_ || stage_index_ != position.stage) {
+  if (position.stage < plans_.size() && agree()) return stopped(Outcome::not_begun);
+  bool begun = false;
+  while (position.stage < plans_.size()) {
+    if (!std::exchange(begun, true)) begin_stage(position);
+    const StepRecord record = step(position);
+    if (bad_ >= options_.bad_steps) {
+      position = go_back(record);
+      begun = false;
+      continue;
+    }
+    ++position.step;
+    const bool ended = position.step == plans_[position.stage].steps;
+    if (ended) {
+      stage_->unite_parameters();
       stage_.reset();
-      stage_ = plan.make();
-      stage_index_ = position.stage;
+      position = {position.stage + 1, 0};
+      begun = false;
     }
-    observer_.begun(plan.name, position.step, plan.steps);
-    while (position.step < plan.steps) {
-      observer_.stepped(run_step(position.step));
-      ++position.step;
-      const bool stop = options_.stop_after > 0 && stop_asked(seconds_since(begin) >= options_.stop_after);
-      const bool last = position.step == plan.steps;
-      if (stop && !last) {
-        save(position);
-        return Outcome::stopped;
-      }
-      if (!last && options_.checkpoint_every > 0 && position.step % options_.checkpoint_every == 0) save(position);
-    }
-    stage_->unite_parameters();
-    stage_.reset();
-    save({position.stage + 1, 0});
-    if (options_.stop_after > 0 && position.stage + 1 < plans_.size() &&
-        stop_asked(seconds_since(begin) >= options_.stop_after)) {
-      return Outcome::stopped;
-    }
+    const bool stop = position.stage < plans_.size() && agree();  // behind the last step nothing is left to stop
+    if (ended || stop || due(options_.checkpoint_every, position.step)) save(position);
+    if (stop) return stopped(Outcome::stopped);
   }
+  observer_.entered(Part::save, "finishing the last checkpoint");
+  tell(saves_.finish());
   return Outcome::finished;
 }
 

@@ -5,21 +5,26 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "src/checkpoint/reader.h"
+#include "src/train/position.h"
 #include "src/train/ranks.h"
+#include "src/train/run_checkpoints.h"
 #include "src/train/stage.h"
+#include "src/train/stop_requests.h"
 
 namespace medfuse::train {
 
 struct TrainerOptions {
-  std::filesystem::path checkpoints;
+  CheckpointOptions checkpoints;
   std::int64_t checkpoint_every = 100;  ///< steps of a stage; 0: only at its end
-  std::int64_t checkpoint_keep = 2;
-  double stop_after = 0;                ///< seconds; 0: never
+  bool background = true;               ///< checkpoints are written while training goes on; else it waits for them
+  std::int64_t validate_every = 0;      ///< steps of a stage between scores, which checkpoints get as well; 0: never
+  std::int64_t bad_steps = 5;           ///< in a row, after which a run goes back to its last checkpoint
+  StopRequests* stop = nullptr;         ///< this rank's; it outlives the trainer. On all ranks or on none: never asked
 };
 
 /// One line of metrics.jsonl, over all ranks.
@@ -38,17 +43,24 @@ struct StepRecord {
   std::vector<std::pair<std::string, double>> others;
 };
 
+/// What a run consists of, for those who limit how long each may take. The first step of a stage is part of its start:
+/// memory is taken and kernels are chosen then.
+enum class Part { start, first_step, step, save };
+
 /// What the loop tells of itself; called on every rank.
 struct Observer {
-  /// Called before a stage's first step here: training goes on behind `step` of its `steps`. At the first call of a run
-  /// records of later steps are of a course that was left.
+  /// From now on it is about this: "step 12 of stage fusion".
+  std::function<void(Part part, const std::string& what)> entered = [](Part, const std::string&) {};
+  /// Called before a stage's first step here: training goes on behind `step` of its `steps`. Records of later steps are of
+  /// a course that was left.
   std::function<void(const std::string& stage, std::int64_t step, std::int64_t steps)> begun =
       [](const std::string&, std::int64_t, std::int64_t) {};
   std::function<void(const StepRecord&)> stepped = [](const StepRecord&) {};
   std::function<void(const std::string&)> message = [](const std::string&) {};
 };
 
-enum class Outcome { finished, stopped };
+/// not_begun: stopped before the first step, when there was nothing new to save.
+enum class Outcome { finished, stopped, not_begun };
 
 class Trainer {
  public:
@@ -57,36 +69,48 @@ class Trainer {
     std::string name;
     std::int64_t steps = 0;
     std::function<std::unique_ptr<Stage>()> make;
+    std::function<double()> score = {};  ///< of the model as it is, on the validation split; collective. Null: none
   };
 
   /// `parameters`: this rank's blocks of everything trainable, live: they are saved and written into on resume.
   Trainer(TrainerOptions options, std::vector<StagePlan> stages, std::vector<checkpoint::ShardedTensor> parameters,
           Ranks ranks, Observer observer);
 
-  /// Continues from the newest checkpoint, or begins. Collective. Throws Error(numeric) on all ranks alike when a loss or
-  /// gradient is not finite.
+  /// Continues from the newest checkpoint, or begins. Collective. A step whose loss or gradient is not finite changes no
+  /// parameter. After bad_steps of them in a row the run goes back to its last checkpoint, once: what was a fault of the
+  /// machine is over then. The next time it throws Error(numeric), on all ranks alike.
   Outcome run();
 
  private:
-  struct Position {
-    std::size_t stage = 0;
-    std::int64_t step = 0;
-  };
-
-  Position position_of(const checkpoint::Reader& reader) const;
+  /// Where to go on: behind the newest checkpoint, or at the beginning.
   Position resume();
-  void save(const Position& position);
+  Position go_back(const StepRecord& bad);
+  void begin_stage(const Position& position);
+  /// One step, its score where one is due, and what is told of it.
+  StepRecord step(const Position& position);
   StepRecord run_step(std::int64_t step);
-  bool stop_asked(bool vote);
-  std::int64_t global_step(const Position& position) const;
+  bool due(std::int64_t every, std::int64_t step) const { return every > 0 && step % every == 0; }
+  /// Begins to save where the run stands.
+  void save(const Position& position);
+  /// Goes on with what is being saved, if all ranks are ready, and agrees on whether one of them wants to stop. Collective.
+  bool agree();
+  void tell(const std::optional<SavedCheckpoint>& saved);
+  Outcome stopped(Outcome outcome);
+  std::int64_t checkpoint_bytes() const;
 
   TrainerOptions options_;
   std::vector<StagePlan> plans_;
   std::vector<checkpoint::ShardedTensor> parameters_;
   Ranks ranks_;
   Observer observer_;
+  RunCheckpoints saves_;
   std::unique_ptr<Stage> stage_;  // the one under way
   std::size_t stage_index_ = 0;
+  Part part_ = Part::first_step;  // what the next step is
+  std::optional<double> score_;   // of where the run stands
+  std::int64_t bad_ = 0;          // steps in a row
+  bool went_back_ = false;
+  std::string stop_reason_;       // on rank 0
 };
 
 }  // namespace medfuse::train

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <thread>
 #include <vector>
 
 #include "tests/cluster/nccl_mock.h"
@@ -216,6 +217,53 @@ TEST_F(NcclGroupTest, SplitsPollParentAndPart) {
     EXPECT_EQ(comm, communicator(1));
     return call();
   });
+}
+
+TEST_F(NcclGroupTest, SaysWhatIsUnderWay) {
+  const auto group = make();
+  EXPECT_FALSE(group->pending());
+  std::atomic<bool> finished = false;
+  group->watch("all_reduce of 8 x f32", [&] { return finished.load(); });
+  group->watch("all_gather of 8 x f32", [&] { return finished.load(); });
+  ASSERT_TRUE(group->pending());
+  EXPECT_EQ(group->pending()->operation, "all_reduce of 8 x f32");
+  EXPECT_TRUE(group->pending()->waits_for.empty()) << "NCCL does not say";
+  EXPECT_EQ(longest_pending()->operation, "all_reduce of 8 x f32");
+  finished = true;
+  for (int i = 0; i < 400 && group->pending(); ++i) std::this_thread::sleep_for(milliseconds(5));
+  EXPECT_FALSE(group->pending());
+}
+
+TEST_F(NcclGroupTest, SaysWhatIsPolled) {
+  std::thread start([&] { EXPECT_NE(failure(ExitCode::communication, [&] { make(milliseconds(500)); }), ""); });
+  mock_.busy_polls = -1;
+  std::string operation;
+  for (int i = 0; i < 400 && operation.empty(); ++i) {
+    if (const auto pending = longest_pending()) operation = pending->operation;
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  EXPECT_EQ(operation, "the start of NCCL among 4 ranks");
+  start.join();
+}
+
+TEST_F(NcclGroupTest, ACallThatHangsDoesNotHoldUpTheQuestion) {
+  const auto group = make();
+  std::atomic<bool> inside = false, released = false;
+  std::thread caller([&] {
+    group->issue("all_reduce of 8 x f32", [&](ncclComm_t) {
+      inside = true;
+      while (!released) std::this_thread::sleep_for(milliseconds(1));
+      return ncclSuccess;
+    });
+  });
+  while (!inside) std::this_thread::sleep_for(milliseconds(1));
+  const auto begin = std::chrono::steady_clock::now();
+  const auto pending = group->pending();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+  ASSERT_TRUE(pending);
+  EXPECT_EQ(pending->operation, "a call of NCCL");
+  released = true;
+  caller.join();
 }
 
 TEST_F(NcclGroupTest, UnwindingAborts) {

@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 class Told : public Task {
  public:
   const std::string& operation() const override { return name_; }
-  std::string waits_for() const override { return "rank 7"; }
+  std::vector<int> waits_for() const override { return {7}; }
 
   std::atomic<bool> may_end{false}, fails{false};
   std::atomic<int> turns{0}, at_once{0};
@@ -153,6 +153,55 @@ TEST(Progress, ATimeoutNamesWhoIsMissingAndTheTaskGoesOn) {
   EXPECT_TRUE(soon([&] { return task->turns > turns; }));
   task->may_end = true;
   progress.wait(*task, milliseconds(1000), 3);
+}
+
+TEST(Progress, SaysWhatIsWaitedFor) {
+  Progress progress;
+  progress.set_background(true);
+  EXPECT_FALSE(progress.pending());
+  const auto task = std::make_shared<Told>();
+  progress.add(task);
+  EXPECT_FALSE(progress.pending()) << "it is under way, but nobody waits";
+  std::thread waiter([&] { progress.wait(*task, milliseconds(60000), 3); });
+  ASSERT_TRUE(soon([&] {
+    const auto pending = progress.pending();
+    return pending && pending->waited >= milliseconds(30);
+  }));
+  EXPECT_EQ(progress.pending()->operation, "a task");
+  EXPECT_EQ(progress.pending()->waits_for, std::vector<int>{7});
+  EXPECT_EQ(longest_pending()->operation, "a task");
+  task->may_end = true;
+  waiter.join();
+  EXPECT_FALSE(progress.pending());
+}
+
+TEST(Progress, WhatWasGivenUpIsStillMissing) {
+  Progress progress;
+  progress.set_background(true);
+  const auto task = std::make_shared<Told>();
+  progress.add(task);
+  EXPECT_THROW(progress.wait(*task, milliseconds(20), 3), Error);
+  ASSERT_TRUE(progress.pending());
+  EXPECT_EQ(progress.pending()->waits_for, std::vector<int>{7});
+  task->may_end = true;
+  EXPECT_TRUE(soon([&] { return !progress.pending(); }));
+}
+
+TEST(Progress, ATurnThatHangsDoesNotHoldUpTheQuestion) {
+  Progress progress;
+  progress.set_background(true);
+  const auto task = std::make_shared<Told>();
+  progress.add(task);
+  task->length = 600;
+  ASSERT_TRUE(soon([&] { return task->at_once == 1; }));
+  std::thread waiter([&] { progress.wait(*task, milliseconds(60000), 3); });
+  const auto start = Clock::now();
+  ASSERT_TRUE(soon([&] { return progress.pending().has_value(); }));
+  EXPECT_LT(Clock::now() - start, milliseconds(400));
+  EXPECT_EQ(progress.pending()->operation, "a task");
+  task->length = 0;
+  task->may_end = true;
+  waiter.join();
 }
 
 TEST(Progress, SeveralThreadsMayWait) {

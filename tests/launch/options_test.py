@@ -92,8 +92,15 @@ class Options(unittest.TestCase):
         self.assertEqual(result.code, 3)
         self.assertIn("/nowhere", result.errors[0])
 
+    def test_runs_of_before_there_were_several_limits_are_read(self):
+        self.config("data.path = x\ntimeout = 600\n").rename(self.path / "config.cfg")
+        result = medfuse("evaluate", "--run", self.path)
+        self.assertEqual(result.code, 3)
+        self.assertIn("data.json", result.errors[0], "it is the rest of the run that is missing")
+        self.check_usage(medfuse("train", "--timeout", 600, "--run", self.path / "r"), "timeout")
+
     def test_values_out_of_range_of_other_commands(self):
-        for command, key, value in [("evaluate", "timeout", "inf"), ("predict", "timeout", 0), ("embed", "micro_batch", 0),
+        for command, key, value in [("evaluate", "timeout.step", "inf"), ("predict", "timeout.start", 0), ("embed", "micro_batch", 0),
                                     ("impute", "extra_decimals", 13)]:
             places = {"evaluate": ["--run", "r"], "predict": ["--run", "r", "--data", "d"], "embed": ["--run", "r"],
                       "impute": ["--input", "t.csv"]}[command]
@@ -104,7 +111,7 @@ class Options(unittest.TestCase):
     def test_values_out_of_range(self):
         for key, value in [("fusion.tokens", 3), ("labs.mask_ratio", 1.5), ("precision", "f8"), ("stages", "fusion,encoders"),
                            ("batch", 0), ("labs.heads", 5), ("encoders.epochs", "nan"),
-                           ("labs.encoder_layers", 1000000000), ("text.lora_rank", 1000000)]:
+                           ("labs.encoder_layers", 1000000000), ("text.lora_rank", 1000000), ("timeout.save", 0.5)]:
             result = medfuse("train", "--data.path", "d", "--text.model", "m", f"--{key}", value, "--run", self.path / "r")
             self.check_usage(result, key)
 

@@ -62,6 +62,29 @@ TEST_F(ResumeTest, BitForBitWhereverItIsBroken) {
   }
 }
 
+// Broken off while a checkpoint may be half written, which is then none: the result is the same.
+TEST_F(ResumeTest, BitForBitWithCheckpointsInTheBackground) {
+  const auto whole = train(*world_, "whole");
+  auto options = tiny::options("f32");
+  options.micro_batch = 2;
+  options.checkpoint_background = true;
+  for (const std::int64_t broken_after : {1, 2, 3, 9, 10, 11, 19, 20}) {
+    const auto folder = shared_ / ("background" + std::to_string(broken_after));
+    const auto kill = [&](const StepRecord& record) {
+      if (record.global_step == broken_after) throw Killed();
+    };
+    EXPECT_THROW(tiny::train(options, *reader_, {*world_, *world_}, folder, 1, kill), Killed);
+    world_->barrier();
+    const auto resumed = tiny::train(options, *reader_, {*world_, *world_}, folder, 1);
+    // One is complete when the next is begun.
+    EXPECT_LE(resumed.losses.size(), static_cast<std::size_t>(20 - std::max<std::int64_t>(0, broken_after - 2)));
+    for (std::size_t i = 0; i < whole.parameters.size(); ++i) {
+      EXPECT_TRUE(at::equal(resumed.parameters[i].second, whole.parameters[i].second))
+          << whole.parameters[i].first << ", broken after step " << broken_after;
+    }
+  }
+}
+
 TEST_F(ResumeTest, AFinishedRunDoesNothing) {
   const auto first = train(*world_, "finished");
   const auto second = train(*world_, "finished");

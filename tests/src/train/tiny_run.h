@@ -81,6 +81,7 @@ inline void write_data(const fs::path& folder, std::int64_t samples = 19,
 
 inline TrainOptions options(const std::string& precision) {
   TrainOptions o;
+  o.checkpoint_background = false;  // so that tests know which one is complete when a run breaks off
   o.batch = 6;
   o.micro_batch = 64;
   o.seed = 5;
@@ -129,6 +130,9 @@ inline std::unique_ptr<model::MedfuseModel> make_model(
 using Parameters = std::vector<std::pair<std::string, at::Tensor>>;
 
 struct Run {
+  Outcome outcome = Outcome::not_begun;
+  std::vector<std::string> messages;
+  std::vector<std::pair<Part, std::string>> parts;  ///< what it was about, one after the other
   std::shared_ptr<model::MedfuseModel> model;
   Parameters parameters;
   std::vector<double> losses;
@@ -144,10 +148,10 @@ inline at::Tensor fetched(const at::Tensor& parameter, const Run& run) {
   return parameter.detach();
 }
 
-/// Trains to the end. `after_step` may throw, to break a run off.
+/// Trains to the end, or to where `stop` says. `after_step` may throw, to break a run off.
 inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks ranks, const fs::path& checkpoints,
                  std::int64_t checkpoint_every = 0, const std::function<void(const StepRecord&)>& after_step = {},
-                 std::int64_t key_heads = 2) {
+                 std::int64_t key_heads = 2, StopRequests* stop = nullptr) {
   const auto tensor_ranks = ranks.tensor_device ? tensor_parallel(*ranks.tensor_device, o.parallel.sequence)
                                                 : model::no_tensor_parallel();
   if (o.parallel.zero == 3) ranks.shards = make_shards(ranks);
@@ -169,9 +173,13 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
     }
     if (after_step) after_step(record);
   };
-  Trainer trainer({checkpoints, checkpoint_every, 2, 0}, std::move(plans), trainable_blocks(*model, ranks.shards.get()), ranks,
+  observer.entered = [&](Part part, const std::string& what) { run.parts.emplace_back(part, what); };
+  observer.message = [&](const std::string& line) { run.messages.push_back(line); };
+  Trainer trainer({.checkpoints = {checkpoints, {.keep = 2}, ""}, .checkpoint_every = checkpoint_every, .background = o.checkpoint_background,
+                   .stop = stop},
+                  std::move(plans), trainable_blocks(*model, ranks.shards.get()), ranks,
                   observer);
-  trainer.run();
+  run.outcome = trainer.run();
   for (const auto& [name, tensor] : model->trainable()) run.parameters.emplace_back(name, fetched(tensor, run).clone());
   return run;
 }

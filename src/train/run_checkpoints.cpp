@@ -1,0 +1,117 @@
+#include "src/train/run_checkpoints.h"
+
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "src/parallel/weight_shards.h"
+#include "src/train/run_folder.h"
+
+namespace medfuse::train {
+
+namespace {
+
+using nlohmann::json;
+
+/// A stage's tensor under its name in checkpoints.
+checkpoint::ShardedTensor saved(checkpoint::ShardedTensor tensor) {
+  tensor.name = "optimizer." + tensor.name;
+  return tensor;
+}
+
+}  // namespace
+
+RunCheckpoints::RunCheckpoints(CheckpointOptions options, Tensors parameters,
+                               std::vector<std::pair<std::string, std::int64_t>> stages, Ranks ranks)
+    : options_(std::move(options)),
+      parameters_(std::move(parameters)),
+      stages_(std::move(stages)),
+      ranks_(ranks),
+      writer_(options_.folder, team_of(ranks.world), options_.retention) {}
+
+std::int64_t RunCheckpoints::global_step(const Position& position) const {
+  std::int64_t steps = position.step;
+  for (std::size_t i = 0; i < position.stage && i < stages_.size(); ++i) steps += stages_[i].second;
+  return steps;
+}
+
+Position RunCheckpoints::position_of(const checkpoint::Reader& reader) const {
+  std::vector<std::string> finished;
+  std::string stage;
+  Position position;
+  try {
+    finished = reader.extra().at("stages_finished").get<std::vector<std::string>>();
+    stage = reader.extra().at("stage").get<std::string>();
+    position.step = reader.extra().at("step").get<std::int64_t>();
+  } catch (const json::exception&) {
+    throw checkpoint::DamagedError(
+        fmt::format("{}: does not say which stage and step it is of; delete it", reader.path().string()));
+  }
+  // The plan may go on behind what was done, but not leave out or reorder it.
+  std::vector<std::string> done = finished;
+  if (position.step > 0) done.push_back(stage);
+  for (std::size_t i = 0; i < done.size(); ++i) {
+    if (i >= stages_.size() || stages_[i].first != done[i]) {
+      usage_error("stages: {} has already trained '{}'; stages must begin with it, or give another --run",
+                  reader.path().string(), fmt::join(done, ", "));
+    }
+  }
+  position.stage = finished.size();
+  return position;
+}
+
+void RunCheckpoints::check_config(const checkpoint::Reader& reader) const {
+  const std::string before = reader.extra().value("config", std::string());
+  if (before.empty() || options_.config.empty()) return;
+  const std::string changed = differences(before, options_.config);
+  if (!changed.empty()) {
+    usage_error("{}: was saved with other settings: {}; keep them, or give another --run", reader.path().string(), changed);
+  }
+}
+
+std::optional<Position> RunCheckpoints::load(const std::function<Tensors(const Position&)>& state_of,
+                                             const std::function<void(const std::string&)>& warn) {
+  Position position;
+  const torch::NoGradGuard no_grad;
+  const auto read = [&](const checkpoint::Reader& reader) {
+    position = position_of(reader);
+    check_config(reader);
+    for (const auto& parameter : parameters_) reader.read_into(parameter);
+    if (ranks_.shards) ranks_.shards->changed();
+    for (const auto& tensor : state_of(position)) reader.read_into(saved(tensor));
+  };
+  const auto step = checkpoint::load_newest(options_.folder, team_of(ranks_.world), read, warn);
+  any_ = step.has_value();
+  return any_ ? std::optional(position) : std::nullopt;
+}
+
+void RunCheckpoints::begin(const Position& position, const Tensors& state, std::optional<double> score) {
+  begun_ = Clock::now();
+  Tensors tensors = parameters_;
+  for (const auto& tensor : state) tensors.push_back(saved(tensor));
+  json finished = json::array();
+  for (std::size_t i = 0; i < position.stage; ++i) finished.push_back(stages_[i].first);
+  const bool done = position.stage == stages_.size();
+  json extra = {{"stages_finished", finished},
+                {"stage", done ? std::string() : stages_[position.stage].first},
+                {"step", position.step}};
+  if (score) extra["score"] = *score;
+  if (!options_.config.empty()) extra["config"] = options_.config;
+  writer_.begin(global_step(position), tensors, extra);
+  blocked_ = std::chrono::duration<double>(Clock::now() - begun_).count();
+}
+
+std::optional<SavedCheckpoint> RunCheckpoints::told(std::optional<checkpoint::SaveReport> report) {
+  if (!report) return std::nullopt;
+  any_ = true;
+  const double seconds = std::chrono::duration<double>(Clock::now() - begun_).count();
+  return SavedCheckpoint{report->path, report->bytes, blocked_, seconds, report->warning};
+}
+
+std::optional<SavedCheckpoint> RunCheckpoints::advance() { return told(writer_.advance()); }
+
+std::optional<SavedCheckpoint> RunCheckpoints::finish() { return told(writer_.finish()); }
+
+}  // namespace medfuse::train

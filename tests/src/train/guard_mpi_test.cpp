@@ -1,0 +1,156 @@
+// Steps whose loss is not finite: passed over on all ranks alike, then back to the last checkpoint, once, then the end. And
+// scores, which the checkpoints of the same step get.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <set>
+
+#include "base/error.h"
+#include "cluster/mpi_communicator.h"
+#include "src/checkpoint/reader.h"
+#include "src/checkpoint/retention.h"
+#include "src/train/stage_parts.h"
+#include "src/train/trainer.h"
+#include "tests/cluster/test_process.h"
+#include "tests/src/train/tiny_run.h"
+
+namespace medfuse::train {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+/// Counts its good steps in a parameter. `loss` says what a step came to, on this rank.
+class CountingStage : public Stage {
+ public:
+  CountingStage(at::Tensor parameter, std::function<double(std::int64_t step)> loss)
+      : parameter_(std::move(parameter)), loss_(std::move(loss)) {}
+  const std::string& name() const override { return name_; }
+  std::int64_t steps() const override { return 10; }
+  double epoch_of(std::int64_t) const override { return 0; }
+  StepReport step(std::int64_t step) override {
+    StepReport report;
+    report.loss_share = loss_(step);
+    report.gradient_norm = 1;
+    if (std::isfinite(report.loss_share)) parameter_.add_(1);
+    return report;
+  }
+  std::vector<checkpoint::ShardedTensor> state() const override { return {}; }
+
+ private:
+  std::string name_ = "fusion";
+  at::Tensor parameter_;
+  std::function<double(std::int64_t)> loss_;
+};
+
+class GuardTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    world_ = cluster::make_mpi_communicator(cluster::test_process());
+    shared_ = cluster::test_process().broadcast(folder_.path().string());
+  }
+  void TearDown() override { world_->barrier(); }
+
+  void train(const std::function<double(std::int64_t)>& loss, const std::function<double()>& score = {}) {
+    Trainer::StagePlan plan{"fusion", 10, [&] { return std::make_unique<CountingStage>(parameter_, loss); }, score};
+    Observer observer;
+    observer.message = [this](const std::string& line) { messages_.push_back(line); };
+    observer.begun = [this](const std::string&, std::int64_t step, std::int64_t) { begun_.push_back(step); };
+    observer.stepped = [this](const StepRecord& record) { records_.push_back(record); };
+    const TrainerOptions options{.checkpoints = {std::filesystem::path(shared_) / "checkpoints", {.keep = 1}, ""},
+                                 .checkpoint_every = 4,
+                                 .background = false,
+                                 .validate_every = score ? 2 : 0,
+                                 .bad_steps = 2};
+    Trainer(options, {plan}, {checkpoint::replicated("count", parameter_)}, Ranks(*world_, *world_), observer).run();
+  }
+  /// NaN on the last rank alone.
+  double bad() const { return world_->rank() + 1 == world_->size() ? nan : 0.0; }
+
+  tiny::TempFolder folder_;
+  std::string shared_;
+  std::unique_ptr<cluster::Communicator> world_;
+  at::Tensor parameter_ = at::zeros({1});
+  std::vector<std::string> messages_;
+  std::vector<std::int64_t> begun_;
+  std::vector<StepRecord> records_;
+};
+
+TEST_F(GuardTest, OneBadStepIsPassedOver) {
+  train([this](std::int64_t step) { return step == 2 || step == 6 ? bad() : 1.0; });
+  EXPECT_EQ(records_.size(), 10u);
+  EXPECT_TRUE(std::isnan(records_[2].loss)) << "all ranks see it";
+  EXPECT_EQ(begun_, (std::vector<std::int64_t>{0}));
+  EXPECT_THAT(messages_, Contains(HasSubstr("step 3: loss nan")));
+}
+
+TEST_F(GuardTest, BadStepsInARowGoBackOnce) {
+  // A fault of the machine: gone the second time.
+  std::multiset<std::int64_t> seen;
+  train([&](std::int64_t step) {
+    seen.insert(step);
+    return (step == 5 || step == 6) && seen.count(step) == 1 ? bad() : 1.0;
+  });
+  EXPECT_EQ(begun_, (std::vector<std::int64_t>{0, 4}));
+  EXPECT_EQ(parameter_.item<float>(), 10) << "the parameter is that of the checkpoint, and then counts on";
+  EXPECT_EQ(seen.count(4), 2u);
+}
+
+TEST_F(GuardTest, TheSecondTimeIsTheEnd) {
+  try {
+    train([this](std::int64_t step) { return step == 5 || step == 6 ? bad() : 1.0; });
+    FAIL() << "it went on";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::numeric);
+    EXPECT_THAT(error.what(), HasSubstr("again after going back"));
+  }
+  EXPECT_EQ(begun_, (std::vector<std::int64_t>{0, 4}));
+}
+
+TEST_F(GuardTest, WithoutACheckpointThereIsNoWayBack) {
+  try {
+    train([this](std::int64_t step) { return step < 2 ? bad() : 1.0; });
+    FAIL() << "it went on";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::numeric);
+    EXPECT_THAT(error.what(), HasSubstr("no checkpoint to go back to"));
+  }
+}
+
+TEST_F(GuardTest, ScoresGoIntoTheRecordsAndTheCheckpoints) {
+  const std::vector<double> scores = {0.5, 0.9, 0.6, 0.7, 0.8};  // at steps 2, 4, 6, 8, 10
+  std::size_t next = 0;
+  train([](std::int64_t) { return 1.0; }, [&] { return scores[next++]; });
+  EXPECT_EQ(next, scores.size());
+  for (const StepRecord& record : records_) {
+    EXPECT_EQ(record.others.size(), record.step % 2 == 0 ? 1u : 0u) << record.step;
+  }
+  const auto folder = std::filesystem::path(shared_) / "checkpoints";
+  // Saved at 4, 8 and 10; the newest and the best stay.
+  EXPECT_EQ(checkpoint::Reader(*checkpoint::Reader::newest(folder)).extra().at("score"), 0.8);
+  const checkpoint::Reader best(checkpoint::best_checkpoint(folder).value());
+  EXPECT_EQ(best.step(), 4);
+  EXPECT_EQ(best.extra().at("score"), 0.9);
+}
+
+// What makes a bad loss known to all: it spoils the gradient, and a good one is left alone to the bit.
+TEST_F(GuardTest, ABadLossSpoilsEveryGradient) {
+  const at::Tensor x = at::full({3}, 0.7, at::kDouble).requires_grad_();
+  guarded((x * x).sum()).backward();
+  EXPECT_TRUE(at::equal(x.grad(), 2 * x.detach()));
+  for (const double wrong : {nan, std::numeric_limits<double>::infinity()}) {
+    const at::Tensor y = at::full({3}, 0.7, at::kDouble).requires_grad_();
+    guarded(y.sum() + wrong).backward();
+    EXPECT_TRUE(at::isnan(y.grad()).all().item<bool>());
+  }
+}
+
+}  // namespace
+}  // namespace medfuse::train
