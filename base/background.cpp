@@ -1,8 +1,6 @@
 #include "base/background.h"
 
 #include <signal.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <utility>
 
@@ -30,10 +28,7 @@ class WithoutSignals {
 
 std::future<std::string> in_background(std::function<std::string()> work) {
   const WithoutSignals inherited;
-  return std::async(std::launch::async, [work = std::move(work)] {
-    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19);  // Linux: of this thread alone; always allowed
-    return work();
-  });
+  return std::async(std::launch::async, std::move(work));
 }
 
 }  // namespace medfuse

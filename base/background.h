@@ -1,4 +1,4 @@
-// Work behind the program's back: on a thread that gives way to all others.
+// Work behind the program's back, on a thread of its own.
 #pragma once
 
 #include <functional>
@@ -7,8 +7,9 @@
 
 namespace medfuse {
 
-/// Runs `work` on a thread of its own, of the lowest priority: it uses what the others leave of the processors. It takes no
-/// signals. The future has the result or the exception; its destructor waits for the end.
+/// Runs `work` on a thread of its own, which takes no signals. The future has the result or the exception; its destructor
+/// waits for the end. Not of a lower priority: beside ranks that use all cores it would take several times as long, and the
+/// steps meanwhile lose as much in sum.
 std::future<std::string> in_background(std::function<std::string()> work);
 
 }  // namespace medfuse

@@ -34,6 +34,7 @@ def work(rank, ranks, store, folder, mib, rounds):
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
     state = {f"t{i:05}": torch.randn(2048, 2048) for i in range(mib // 16)}
     steps = Steps()
+    apart = dist.new_group(backend="gloo")  # its thread talks to other ranks while the steps do
 
     def place(name):
         path = os.path.join(folder, name)
@@ -46,7 +47,7 @@ def work(rank, ranks, store, folder, mib, rounds):
     def background(name):
         path = place(name)
         begin = time.perf_counter()
-        future = dcp.async_save(state, checkpoint_id=path)
+        future = dcp.async_save(state, checkpoint_id=path, process_group=apart)
         blocked = time.perf_counter() - begin
         done, loop = 0, time.perf_counter()
         complete = False

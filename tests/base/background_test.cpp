@@ -1,19 +1,14 @@
-// Work on a thread of its own: it gives way, takes no signals, and hands back its result or its error.
+// Work on a thread of its own: it takes no signals, and hands back its result or its error.
 #include "base/background.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <cstdint>
 #include <stdexcept>
 
 namespace medfuse {
 namespace {
-
-int priority_of_this_thread() { return ::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid())); }
 
 TEST(Background, HandsBackTheResult) {
   EXPECT_EQ(in_background([] { return std::string("done"); }).get(), "done");
@@ -22,12 +17,6 @@ TEST(Background, HandsBackTheResult) {
 TEST(Background, HandsBackTheError) {
   auto failed = in_background([]() -> std::string { throw std::runtime_error("disk full"); });
   EXPECT_THROW(failed.get(), std::runtime_error);
-}
-
-TEST(Background, GivesWayAndLeavesTheCallerAsItWas) {
-  const int before = priority_of_this_thread();
-  EXPECT_EQ(in_background([] { return std::to_string(priority_of_this_thread()); }).get(), "19");
-  EXPECT_EQ(priority_of_this_thread(), before);
 }
 
 TEST(Background, TakesNoSignals) {
