@@ -141,6 +141,7 @@ void Trainer::begin_stage(const Position& position) {
   const auto& plan = plans_[position.stage];
   observer_.entered(Part::start, "beginning stage " + plan.name);
   part_ = Part::first_step;
+  good_ = 0;
   if (!stage_ || stage_index_ != position.stage) {
     stage_.reset();
     stage_ = plan.make();
@@ -157,6 +158,7 @@ StepRecord Trainer::step(const Position& position) {
   StepRecord record = run_step(position.step);
   if (options_.stop) options_.stop->step_ended();
   bad_ = finite(record) ? 0 : bad_ + 1;
+  if (bad_ == 0) ++good_;
   score_.reset();
   const bool wanted = record.step == record.steps || due(options_.validate_every, record.step) ||
                       due(options_.checkpoint_every, record.step);
@@ -180,7 +182,8 @@ Outcome Trainer::run() {
   while (position.stage < plans_.size()) {
     if (!std::exchange(begun, true)) begin_stage(position);
     const StepRecord record = step(position);
-    if (bad_ >= options_.bad_steps) {
+    // A stage in which no step was good has taught nothing, however short it is.
+    if (bad_ >= options_.bad_steps || (record.step == record.steps && good_ == 0)) {
       position = go_back(record);
       begun = false;
       continue;
@@ -194,7 +197,8 @@ Outcome Trainer::run() {
       begun = false;
     }
     const bool stop = position.stage < plans_.size() && agree();  // behind the last step nothing is left to stop
-    if (ended || stop || due(options_.checkpoint_every, position.step)) save(position);
+    // Not in a row of bad steps: there must be something to go back to.
+    if (ended || stop || (bad_ == 0 && due(options_.checkpoint_every, position.step))) save(position);
     if (stop) return stopped(Outcome::stopped);
   }
   observer_.entered(Part::save, "finishing the last checkpoint");

@@ -77,8 +77,8 @@ class Trainer {
           Ranks ranks, Observer observer);
 
   /// Continues from the newest checkpoint, or begins. Collective. A step whose loss or gradient is not finite changes no
-  /// parameter. After bad_steps of them in a row the run goes back to its last checkpoint, once: what was a fault of the
-  /// machine is over then. The next time it throws Error(numeric), on all ranks alike.
+  /// parameter. After bad_steps of them in a row, or a stage without a good one, the run goes back to its last checkpoint,
+  /// once: what was a fault of the machine is over then. The next time it throws Error(numeric), on all ranks alike.
   Outcome run();
 
  private:
@@ -109,6 +109,7 @@ class Trainer {
   Part part_ = Part::first_step;  // what the next step is
   std::optional<double> score_;   // of where the run stands
   std::int64_t bad_ = 0;          // steps in a row
+  std::int64_t good_ = 0;         // steps of the stage, since it was begun here
   bool went_back_ = false;
   std::string stop_reason_;       // on rank 0
 };

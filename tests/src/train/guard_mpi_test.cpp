@@ -5,6 +5,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -68,7 +69,7 @@ class GuardTest : public testing::Test {
                                  .checkpoint_every = 4,
                                  .background = false,
                                  .validate_every = score ? 2 : 0,
-                                 .bad_steps = 2};
+                                 .bad_steps = bad_steps_};
     Trainer(options, {plan}, {checkpoint::replicated("count", parameter_)}, Ranks(*world_, *world_), observer).run();
   }
   /// NaN on the last rank alone.
@@ -78,6 +79,7 @@ class GuardTest : public testing::Test {
   std::string shared_;
   std::unique_ptr<cluster::Communicator> world_;
   at::Tensor parameter_ = at::zeros({1});
+  std::int64_t bad_steps_ = 2;
   std::vector<std::string> messages_;
   std::vector<std::int64_t> begun_;
   std::vector<StepRecord> records_;
@@ -112,6 +114,22 @@ TEST_F(GuardTest, TheSecondTimeIsTheEnd) {
     EXPECT_THAT(error.what(), HasSubstr("again after going back"));
   }
   EXPECT_EQ(begun_, (std::vector<std::int64_t>{0, 4}));
+}
+
+// Of ten steps every other one is bad: never two in a row, but steps 4 and 8, where a checkpoint is due, are.
+TEST_F(GuardTest, NoCheckpointIsBegunInARowOfBadSteps) {
+  train([this](std::int64_t step) { return step % 2 == 1 ? bad() : 1.0; });
+  const auto newest = checkpoint::Reader::newest(std::filesystem::path(shared_) / "checkpoints");
+  EXPECT_EQ(checkpoint::Reader(newest.value()).step(), 10);
+  EXPECT_EQ(std::count_if(messages_.begin(), messages_.end(),
+                          [](const std::string& line) { return line.starts_with("step-"); }), 1);
+}
+
+TEST_F(GuardTest, AStageWithoutAGoodStepIsNoStage) {
+  bad_steps_ = 100;
+  EXPECT_THROW(train([this](std::int64_t) { return bad(); }), Error);
+  EXPECT_EQ(records_.size(), 10u);
+  EXPECT_FALSE(std::filesystem::exists(std::filesystem::path(shared_) / "checkpoints"));
 }
 
 TEST_F(GuardTest, WithoutACheckpointThereIsNoWayBack) {
