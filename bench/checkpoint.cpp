@@ -119,8 +119,8 @@ int run(cluster::Process& process, int argc, char** argv) {
                static_cast<double>(mib) / median(f.written), f.speed.empty() ? "" : fmt::format("{:.2f}", median(f.speed)));
   };
   print("plain write", plain);
-  print("medfuse, waited for", waited);
-  print("medfuse, in the background", background);
+  print("medfuse (waited for)", waited);
+  print("medfuse (in the background)", background);
   return 0;
 }
 
