@@ -1,12 +1,11 @@
 #include "cluster/inquiry.h"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "base/error.h"
+#include "base/without_signals.h"
 
 namespace medfuse::cluster {
 
@@ -21,11 +20,8 @@ Inquiry::Inquiry(MPI_Comm comm, Own own) : comm_(comm), own_(std::move(own)) {
   MEDFUSE_MPI(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN));
   MEDFUSE_MPI(MPI_Comm_rank(comm_, &rank_));
   MEDFUSE_MPI(MPI_Comm_size(comm_, &size_));
-  sigset_t all, before;  // signals are the business of the program's own threads
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const WithoutSignals inherited;
   thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Inquiry::~Inquiry() {

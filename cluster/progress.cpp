@@ -1,12 +1,11 @@
 #include "cluster/progress.h"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <iterator>
 #include <utility>
 
 #include "base/error.h"
+#include "base/without_signals.h"
 
 namespace medfuse::cluster {
 
@@ -138,11 +137,8 @@ std::optional<Pending> Progress::pending() {
 
 void Progress::start_thread() {
   if (!background_ || running_.empty() || stopping_ || thread_.joinable()) return;
-  sigset_t all, before;  // signals are the business of the program's own threads
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const WithoutSignals inherited;
   thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Progress::wake_thread() {

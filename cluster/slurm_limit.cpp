@@ -2,18 +2,18 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <pthread.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <ctime>
 #include <sstream>
 #include <string_view>
 #include <utility>
+
+#include "base/without_signals.h"
 
 namespace medfuse::cluster {
 
@@ -56,13 +56,6 @@ std::string limit_line(const std::optional<WallTime>& end) {
   return fmt::format("Slurm ends this job at {}, in {:.0f} s", clock_text(*end), left);
 }
 
-/// Signals are for the training thread.
-void block_signals() {
-  sigset_t all;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
-}
-
 }  // namespace
 
 EndTime read_end_time(const std::string& text) {
@@ -101,7 +94,7 @@ std::unique_ptr<SlurmLimit> SlurmLimit::of_this_job(double every) {
 }
 
 void SlurmLimit::run() {
-  block_signals();
+  const WithoutSignals for_training;
   const int pause = static_cast<int>(std::min(every_, 1e6) * 1000);
   struct pollfd woken = {wake_.descriptor(), POLLIN, 0};
   do {

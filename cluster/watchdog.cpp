@@ -1,8 +1,8 @@
 #include "cluster/watchdog.h"
 
-#include <signal.h>
-
 #include <utility>
+
+#include "base/without_signals.h"
 
 namespace medfuse::cluster {
 
@@ -19,11 +19,8 @@ Phase PhaseTimer::look(Clock::time_point now) {
 
 Watchdog::Watchdog(Over over, Look look, std::chrono::milliseconds every)
     : over_(std::move(over)), look_(std::move(look)), every_(every) {
-  sigset_t all, before;  // signals are the business of the program's own threads
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const WithoutSignals inherited;
   thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Watchdog::begin(const std::string& name, std::chrono::milliseconds allowed, const std::string& option) {

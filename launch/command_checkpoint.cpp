@@ -9,6 +9,7 @@
 #include "launch/command.h"
 #include "src/checkpoint/reader.h"
 #include "src/checkpoint/reshard.h"
+#include "src/checkpoint/retention.h"
 #include "src/checkpoint/verify.h"
 
 namespace medfuse::launch {
@@ -78,11 +79,10 @@ class CheckpointCommand : public Command {
 
  private:
   int show(const std::vector<checkpoint::CheckpointInfo>& all) {
-    const checkpoint::CheckpointInfo *newest = nullptr, *best = nullptr;
+    const auto best = checkpoint::best_checkpoint(fs::path(run_) / "checkpoints");
+    const checkpoint::CheckpointInfo* newest = nullptr;
     for (const auto& info : all) {
-      if (!info.problem.empty()) continue;
-      newest = &info;
-      if (score_of(info) && (best == nullptr || *score_of(info) >= *score_of(*best))) best = &info;
+      if (info.problem.empty()) newest = &info;
     }
     std::size_t damaged = 0;
     for (const auto& info : all) {
@@ -95,7 +95,7 @@ class CheckpointCommand : public Command {
       std::string line = fmt::format("{}  {:<22}  {}  {:9.1f} MiB  {} tensors in {} file{}", name, position(info.extra),
                                      saved_at(info), static_cast<double>(info.bytes) / (1 << 20), info.tensors, info.files,
                                      info.files == 1 ? "" : "s");
-      if (const auto score = score_of(info)) line += fmt::format("  score {:.4f}{}", *score, &info == best ? " (best)" : "");
+      if (const auto score = score_of(info)) line += fmt::format("  score {:.4f}{}", *score, info.path == best ? " (best)" : "");
       if (&info == newest) line += "  <- a run continues here";
       fmt::print("{}\n", line);
       if (action_ == "verify") damaged += verify(info.path) ? 0 : 1;
