@@ -122,7 +122,9 @@ bool JobWatch::await_turn(Inquiry* asked, std::optional<std::uint64_t> phase) {
   };
   const int rank = rank_;
   const auto start = Clock::now();
-  auto until = rank == 0 ? start : start + seconds(1) + turn * std::min(rank, 64);
+  // Who cannot be told that another rank has spoken waits for the end which that one brings.
+  const auto ahead = asked == nullptr ? patience : seconds(1);
+  auto until = rank == 0 ? start : start + ahead + turn * std::min(rank, 64);
   while (Clock::now() < until && !told()) {
     std::this_thread::sleep_for(turn);
     const auto lower = asked == nullptr ? std::nullopt : asked->asked_by_lower();

@@ -15,7 +15,6 @@ namespace medfuse::cluster {
 namespace {
 
 constexpr std::int64_t largest_control_message = 1 << 28;
-constexpr auto no_limit = std::chrono::hours(24 * 365);
 
 /// Whoever ends MPI, it first lets go of what hangs on MPI_COMM_SELF: then the progress thread must leave MPI.
 void stop_progress_before_mpi_ends() {

@@ -17,6 +17,9 @@ class MpiGroup;
 
 enum class Combine { sum, min, max };
 
+/// For collectives whose time a watchdog keeps.
+inline constexpr auto no_limit = std::chrono::hours(24 * 365);
+
 /// How long MPI may take where all ranks must come and none has anything else to do.
 struct ProcessLimits {
   std::chrono::milliseconds start = std::chrono::minutes(30);

@@ -26,7 +26,7 @@ std::chrono::milliseconds start_limit(const train::TimeoutOptions& limits) {
 
 Patience::Patience(cluster::Process& process, const train::TimeoutOptions& limits)
     : watchdog_(process.watch().watchdog()), limits_(limits) {
-  process.set_timeout(no_limit);
+  process.set_timeout(cluster::no_limit);
   enter(train::Part::start, "starting");
 }
 

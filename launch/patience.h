@@ -26,9 +26,6 @@ class Patience {
   std::chrono::milliseconds longest_step_{0};
 };
 
-/// For collectives of a job whose parts are watched.
-inline constexpr auto no_limit = std::chrono::hours(24 * 365);
-
 /// Before the options are checked: for the start of MPI.
 std::chrono::milliseconds start_limit(const train::TimeoutOptions& limits);
 
