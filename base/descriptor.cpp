@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/system_error.h"
 
 namespace medfuse {
 namespace fs = std::filesystem;
@@ -34,7 +35,7 @@ Descriptor::~Descriptor() {
 }
 
 void Descriptor::fail(const char* what, int error) const {
-  data_error("{}: {}: {}", path_.string(), what, std::strerror(error));
+  data_error("{}: {}: {}", path_.string(), what, system_message(error));
 }
 
 std::int64_t Descriptor::size() const {
@@ -47,7 +48,8 @@ std::size_t Descriptor::read_some(void* data, std::size_t bytes, std::int64_t of
   for (;;) {
     const ssize_t n = ::pread(fd_, data, std::min(bytes, kLargestCall), offset);
     if (n >= 0) return static_cast<std::size_t>(n);
-    if (errno != EINTR) fail("read error", errno);
+    // What to do about it says who reads.
+    if (errno != EINTR) data_error("{}: read error: {}", path_.string(), std::strerror(errno));
   }
 }
 

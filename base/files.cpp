@@ -12,6 +12,7 @@
 
 #include "base/descriptor.h"
 #include "base/error.h"
+#include "base/system_error.h"
 
 namespace medfuse {
 namespace fs = std::filesystem;
@@ -38,7 +39,7 @@ void PartialFile::commit() {
   std::error_code error;
   if (fs::is_directory(path_, error)) data_error("{}: is a folder; give a file's name", path_.string());
   fs::rename(beside_, path_, error);
-  if (error) data_error("{}: rename failed: {}", path_.string(), error.message());
+  if (error) data_error("{}: rename failed: {}", path_.string(), system_message(error.value()));
   beside_.clear();
   sync_path(path_.has_parent_path() ? path_.parent_path() : ".");
 }
@@ -56,7 +57,7 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
 void make_private_folder(const fs::path& path) {
   std::error_code error;
   const bool made = fs::create_directories(path, error);
-  if (error) data_error("{}: cannot create the folder: {}", path.string(), error.message());
+  if (error) data_error("{}: cannot create the folder: {}", path.string(), system_message(error.value()));
   if (!made) return;
   fs::permissions(path, fs::perms::owner_all, error);
   sync_path(path.has_parent_path() ? path.parent_path() : ".");  // what is saved in it is lost if its name is
@@ -70,7 +71,9 @@ void check_output_file(const fs::path& path) {
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   if (fs::is_directory(path)) data_error("{}: is a folder; give a file's name", path.string());
   if (!fs::is_directory(folder)) data_error("{}: there is no folder {}; make it first", path.string(), folder.string());
-  if (::access(folder.c_str(), W_OK) != 0) data_error("{}: cannot write in {}: {}", path.string(), folder.string(), std::strerror(errno));
+  if (::access(folder.c_str(), W_OK) != 0) {
+    data_error("{}: cannot write in {}: {}", path.string(), folder.string(), system_message(errno));
+  }
 }
 
 std::uint64_t file_checksum(const fs::path& path) {

@@ -17,6 +17,7 @@
 #include "cluster/mpi_communicator.h"
 #include "cluster/together.h"
 #include "src/checkpoint/background_writer.h"
+#include "src/checkpoint/tensors.h"
 #include "src/train/ranks.h"
 
 namespace medfuse::bench {

@@ -36,9 +36,12 @@ get_target_property(fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
 list(GET fmt_include 0 fmt_include)
 file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/system_fmt")
 file(CREATE_LINK "${fmt_include}/fmt" "${CMAKE_BINARY_DIR}/system_fmt/fmt" SYMBOLIC)
-target_include_directories(torch_deps SYSTEM INTERFACE "${CMAKE_BINARY_DIR}/system_fmt"
+# For what needs its types but not its libraries.
+add_library(torch_headers INTERFACE)
+target_include_directories(torch_headers SYSTEM INTERFACE "${CMAKE_BINARY_DIR}/system_fmt"
   "${torch_root}/include" "${torch_root}/include/torch/csrc/api/include"
   "${nvidia_root}/cu13/include" "${nvidia_root}/nccl/include")
+target_link_libraries(torch_deps INTERFACE torch_headers)
 # libtorch_cuda registers the CUDA backend when it is loaded: keep it although no symbol of it may be used directly.
 target_link_libraries(torch_deps INTERFACE
   "${torch_root}/lib/libtorch_cpu.so" "${torch_root}/lib/libc10.so" -Wl,--push-state,--no-as-needed

@@ -1,7 +1,8 @@
 # medfuse_library(NAME [TORCH] SOURCES ... [LINK ...]): one library per folder, with the project's warnings.
 #   TORCH adds LibTorch and its precompiled header.
 # medfuse_test(NAME [TORCH] [RANKS n ...] SOURCES ... [LINK ...]): one test program; with RANKS it is started by mpirun
-#   once for each rank count, else alone.
+#   once for each rank count, else alone. Those with neither, and without STARTS, need no LibTorch: they are labelled
+#   torch_free, and the target torch_free_tests builds them all. STARTS: programs of ours that the test starts.
 
 add_library(medfuse_warnings INTERFACE)
 target_compile_options(medfuse_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers)
@@ -32,8 +33,10 @@ function(medfuse_library name)
   _medfuse_setup(${name} "${ARG_TORCH}")
 endfunction()
 
+add_custom_target(torch_free_tests)
+
 function(medfuse_test name)
-  cmake_parse_arguments(ARG "TORCH" "" "RANKS;SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH" "" "RANKS;SOURCES;LINK;STARTS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINK})
   _medfuse_setup(${name} "${ARG_TORCH}")
@@ -50,5 +53,11 @@ function(medfuse_test name)
     target_link_libraries(${name} PRIVATE GTest::gmock GTest::gtest GTest::gtest_main)
     add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
     set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_MCA_ess_singleton_isolated=1")
+    if(ARG_STARTS)
+      add_dependencies(${name} ${ARG_STARTS})
+    elseif(NOT ARG_TORCH)
+      set_tests_properties(${name} PROPERTIES LABELS torch_free)
+      add_dependencies(torch_free_tests ${name})
+    endif()
   endif()
 endfunction()

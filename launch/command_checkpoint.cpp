@@ -36,11 +36,6 @@ std::string saved_at(const checkpoint::CheckpointInfo& info) {
                                                   std::chrono::time_point_cast<std::chrono::seconds>(system))));
 }
 
-std::optional<double> score_of(const checkpoint::CheckpointInfo& info) {
-  const auto found = info.extra.is_object() ? info.extra.find("score") : info.extra.end();
-  return found != info.extra.end() && found->is_number() ? std::optional(found->get<double>()) : std::nullopt;
-}
-
 class CheckpointCommand : public Command {
  public:
   std::string name() const override { return "checkpoint"; }
@@ -69,21 +64,26 @@ class CheckpointCommand : public Command {
     }
     if (process.size() > 1) usage_error("checkpoint works on files only: start it alone, without mpirun");
     auto all = checkpoint::list(fs::path(run_) / "checkpoints");
+    const auto newest = newest_sound(all);
     if (step_ >= 0) std::erase_if(all, [this](const auto& info) { return info.step != step_; });
     if (all.empty()) {
       if (step_ >= 0) data_error("{}: holds no checkpoint of step {}; `medfuse checkpoint list` shows what there is", run_, step_);
       data_error("{}: holds no checkpoint", run_);
     }
-    return action_ == "reshard" ? reshard(all) : show(all);
+    return action_ == "reshard" ? reshard(all) : show(all, newest);
   }
 
  private:
-  int show(const std::vector<checkpoint::CheckpointInfo>& all) {
-    const auto best = checkpoint::best_checkpoint(fs::path(run_) / "checkpoints");
-    const checkpoint::CheckpointInfo* newest = nullptr;
+  static std::optional<fs::path> newest_sound(const std::vector<checkpoint::CheckpointInfo>& all) {
+    std::optional<fs::path> newest;
     for (const auto& info : all) {
-      if (info.problem.empty()) newest = &info;
+      if (info.problem.empty()) newest = info.path;
     }
+    return newest;
+  }
+
+  int show(const std::vector<checkpoint::CheckpointInfo>& all, const std::optional<fs::path>& newest) {
+    const auto best = checkpoint::best_checkpoint(fs::path(run_) / "checkpoints");
     std::size_t damaged = 0;
     for (const auto& info : all) {
       const std::string name = info.path.filename().string();
@@ -95,8 +95,10 @@ class CheckpointCommand : public Command {
       std::string line = fmt::format("{}  {:<22}  {}  {:9.1f} MiB  {} tensors in {} file{}", name, position(info.extra),
                                      saved_at(info), static_cast<double>(info.bytes) / (1 << 20), info.tensors, info.files,
                                      info.files == 1 ? "" : "s");
-      if (const auto score = score_of(info)) line += fmt::format("  score {:.4f}{}", *score, info.path == best ? " (best)" : "");
-      if (&info == newest) line += "  <- a run continues here";
+      if (const auto score = checkpoint::score_in(info.extra)) {
+        line += fmt::format("  score {:.4f}{}", *score, info.path == best ? " (best)" : "");
+      }
+      if (info.path == newest) line += "  <- a run continues here";
       fmt::print("{}\n", line);
       if (action_ == "verify") damaged += verify(info.path) ? 0 : 1;
     }
@@ -115,12 +117,9 @@ class CheckpointCommand : public Command {
 
   int reshard(const std::vector<checkpoint::CheckpointInfo>& all) {
     require(output_, "output", "the folder for the new one");
-    const checkpoint::CheckpointInfo* chosen = nullptr;
-    for (const auto& info : all) {
-      if (info.problem.empty()) chosen = &info;
-    }
-    if (chosen == nullptr) data_error("{}: {}", run_, all.back().problem);
-    const auto report = checkpoint::reshard(chosen->path, output_, files_);
+    const auto chosen = newest_sound(all);
+    if (!chosen) data_error("{}: {}", run_, all.back().problem);
+    const auto report = checkpoint::reshard(*chosen, output_, files_);
     fmt::print("{}: {} bytes of tensors in {} file{}\n", report.path.string(), report.bytes,
                checkpoint::list(output_).front().files, files_ == 1 ? "" : "s");
     return 0;

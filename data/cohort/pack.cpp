@@ -109,23 +109,26 @@ class Staging {
 
 /// Every member learns of all shards. Each number comes from one member and zeros from the others, so sums are exact.
 std::vector<ShardEntry> gather(const std::vector<ShardEntry>& own, const std::vector<std::size_t>& blocks,
-                               std::size_t count, const Team& team) {
-  std::vector<double> numbers(4 * count, 0);
+                               std::size_t count, const std::vector<std::string>& datasets, const Team& team) {
+  const std::size_t each = 4 + datasets.size();
+  std::vector<double> numbers(each * count, 0);
   for (std::size_t i = 0; i < own.size(); ++i) {
-    double* at = numbers.data() + 4 * blocks[i];
+    double* at = numbers.data() + each * blocks[i];
     at[0] = static_cast<double>(own[i].samples);
     at[1] = static_cast<double>(own[i].bytes);
     at[2] = static_cast<double>(own[i].checksum >> 32);
     at[3] = static_cast<double>(own[i].checksum & 0xffffffffu);
+    for (std::size_t k = 0; k < datasets.size(); ++k) at[4 + k] = static_cast<double>(own[i].arrays.at(datasets[k]));
   }
   team.sum(numbers);
   std::vector<ShardEntry> all;
   for (std::size_t block = 0; block < count; ++block) {
-    const double* at = numbers.data() + 4 * block;
+    const double* at = numbers.data() + each * block;
     if (at[0] == 0) continue;
     all.push_back({shard_name(static_cast<std::int64_t>(block)), static_cast<std::int64_t>(at[0]),
                    static_cast<std::uint64_t>(at[1]),
-                   (static_cast<std::uint64_t>(at[2]) << 32) | static_cast<std::uint64_t>(at[3])});
+                   (static_cast<std::uint64_t>(at[2]) << 32) | static_cast<std::uint64_t>(at[3]), {}});
+    for (std::size_t k = 0; k < datasets.size(); ++k) all.back().arrays[datasets[k]] = static_cast<std::uint64_t>(at[4 + k]);
   }
   return all;
 }
@@ -195,7 +198,7 @@ PackSummary pack(const PackOptions& options, const TextEncoder& encoder, const T
     written.push_back(write_shard(staging.folder(), static_cast<std::int64_t>(block), index.info, samples));
     blocks.push_back(block);
   }
-  index.shards = gather(written, blocks, admissions.blocks(), team);
+  index.shards = gather(written, blocks, admissions.blocks(), dataset_names(index.info), team);
   for (const ShardEntry& shard : index.shards) index.info.samples += shard.samples;
   if (index.info.samples == 0) {
     data_error("{}: no admission has a chosen section or lab result: check tables.*, text.* and labs.*",

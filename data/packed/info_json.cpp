@@ -1,9 +1,11 @@
 #include "data/packed/info_json.h"
 
-#include <cmath>
+#include <type_traits>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/json.h"
+#include "data/packed/writer.h"
 
 namespace medfuse::data {
 namespace {
@@ -11,7 +13,10 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* index_format = "medfuse packed data";
-constexpr std::int64_t index_version = 1;
+
+[[noreturn]] void wrong_type(const char* key, const std::string& where) {
+  data_error("{}: key '{}' has a wrong type: pack the data again", where, key);
+}
 
 template <class T>
 T get(const json& object, const char* key, const std::string& where) {
@@ -19,10 +24,12 @@ T get(const json& object, const char* key, const std::string& where) {
   if (!object.is_object() || found == object.end()) {
     data_error("{}: key '{}' is missing: pack the data again", where, key);
   }
+  // The library would cast any number to any other.
+  if (std::is_integral_v<T> && !std::is_same_v<T, bool> && !found->is_number_integer()) wrong_type(key, where);
   try {
     return found->get<T>();
   } catch (const json::exception&) {
-    data_error("{}: key '{}' has a wrong type: pack the data again", where, key);
+    wrong_type(key, where);
   }
 }
 
@@ -113,10 +120,11 @@ void write_index(const std::filesystem::path& folder, const PackedIndex& index) 
     shards.push_back({{"file", shard.file},
                       {"samples", shard.samples},
                       {"bytes", shard.bytes},
-                      {"xxh64", fmt::format("{:016x}", shard.checksum)}});
+                      {"xxh64", fmt::format("{:016x}", shard.checksum)},
+                      {"arrays", shard.arrays}});
   }
   const json object = {
-      {"format", index_format}, {"version", index_version}, {"info", info_to_json(index.info)}, {"shards", shards}};
+      {"format", index_format}, {"version", packed_format_version}, {"info", info_to_json(index.info)}, {"shards", shards}};
   write_file_atomically(folder / "index.json", object.dump(1) + "\n");
 }
 
@@ -125,14 +133,14 @@ PackedIndex read_index(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file)) {
     data_error("{}: not there, so the folder holds no complete packed data set: run `medfuse pack`", where);
   }
-  const json object = json::parse(read_file(file), nullptr, false);
+  const json object = parse_json(read_file(file));
   if (object.is_discarded()) data_error("{}: is not valid JSON: pack the data again", where);
   if (get<std::string>(object, "format", where) != index_format) {
     data_error("{}: is not an index of packed data: give a folder that `medfuse pack` wrote", where);
   }
   const auto version = get<std::int64_t>(object, "version", where);
-  if (version != index_version) {
-    data_error("{}: has format version {}, this program reads {}: pack the data again", where, version, index_version);
+  if (version != packed_format_version) {
+    data_error("{}: has format version {}, this program reads {}: pack the data again", where, version, packed_format_version);
   }
   PackedIndex index;
   index.info = info_from_json(get<json>(object, "info", where), where);
@@ -140,7 +148,10 @@ PackedIndex read_index(const std::filesystem::path& file) {
   for (const json& entry : get<json>(object, "shards", where)) {
     ShardEntry shard{get<std::string>(entry, "file", where), get<std::int64_t>(entry, "samples", where),
                      get<std::uint64_t>(entry, "bytes", where),
-                     parse_hex(get<std::string>(entry, "xxh64", where), where)};
+                     parse_hex(get<std::string>(entry, "xxh64", where), where),
+                     {}};
+    const json arrays = get<json>(entry, "arrays", where);
+    for (const auto& [name, at] : arrays.items()) shard.arrays[name] = get<std::uint64_t>(arrays, name.c_str(), where);
     if (shard.file.empty() || shard.file.find('/') != std::string::npos) {
       data_error("{}: a shard's file is not a plain name: pack the data again", where);
     }

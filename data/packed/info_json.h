@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@ struct ShardEntry {
   std::int64_t samples = 0;
   std::uint64_t bytes = 0;     ///< size of the file
   std::uint64_t checksum = 0;  ///< XXH64 of the file
+  std::map<std::string, std::uint64_t> arrays;  ///< byte of the file where each dataset's elements begin
 };
 
 struct PackedIndex {

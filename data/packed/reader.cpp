@@ -8,9 +8,7 @@
 #include "base/descriptor.h"
 #include "base/error.h"
 #include "base/files.h"
-#include "base/hdf5.h"
 #include "data/packed/info_json.h"
-#include "data/packed/writer.h"
 
 namespace medfuse::data {
 namespace {
@@ -20,7 +18,8 @@ namespace fs = std::filesystem;
 /// Descriptors kept open, so that a data set of thousands of shards does not use up the process's limit.
 constexpr std::size_t open_files = 128;
 
-/// Where a shard's arrays lie in its file. Samples are read with pread, without the HDF5 library and its global lock.
+/// Where a shard's arrays lie in its file. They are read past the HDF5 library: it has a global lock, and malformed files can
+/// crash it.
 struct Shard {
   fs::path path;
   std::int64_t first = 0;               ///< index of its first sample
@@ -48,8 +47,23 @@ void verify_shard(const fs::path& path, const ShardEntry& entry, bool verify) {
   data_error("{}: {} disagrees with index.json: pack the data again", path.string(), what);
 }
 
-void check_shape(const hdf5::File& file, const char* name, const std::vector<std::size_t>& expected) {
-  if (file.shape(name) != expected) disagrees(file.path(), name);
+/// Where `count` elements of `size` bytes lie; they are in the file.
+std::uint64_t place_of(const fs::path& path, const ShardEntry& entry, const char* name, std::uint64_t count,
+                       std::uint64_t size) {
+  const auto found = entry.arrays.find(name);
+  if (found == entry.arrays.end() || found->second > entry.bytes || count > (entry.bytes - found->second) / size) {
+    disagrees(path, name);
+  }
+  return found->second;
+}
+
+template <class T>
+std::vector<T> read_array(const Descriptor& file, const fs::path& path, const ShardEntry& entry, const char* name,
+                          std::uint64_t count) {
+  const std::uint64_t at = place_of(path, entry, name, count, sizeof(T));
+  std::vector<T> values(count);
+  file.read(values.data(), count * sizeof(T), static_cast<std::int64_t>(at));
+  return values;
 }
 
 }  // namespace
@@ -70,47 +84,37 @@ struct PackedReader::Shards {
 };
 
 void PackedReader::Shards::add(const fs::path& path, const ShardEntry& entry) {
-  const hdf5::File file = hdf5::File::open(path);
-  if (file.int_attribute("version") != packed_format_version) disagrees(path, "the format version");
-  if (file.string_attribute("tokenizer_fingerprint") != info.tokenizer_fingerprint) disagrees(path, "the tokenizer");
-  const auto count = static_cast<std::size_t>(entry.samples);
+  const Descriptor file = Descriptor::open_to_read(path);
+  const auto count = static_cast<std::uint64_t>(entry.samples);
   Shard shard;
   shard.path = path;
   shard.first = static_cast<std::int64_t>(admissions.size());
   shard.samples = entry.samples;
   shard.bytes = entry.bytes;
-  for (const char* name : {"admission", "patient", "split"}) check_shape(file, name, {count});
-  check_shape(file, "tokens/offsets", {count + 1});
-  shard.offsets = file.read<std::int64_t>("tokens/offsets");
-  shard.patients = file.read<std::int64_t>("patient");
-  const std::vector<std::size_t> tokens = file.shape("tokens/values");
-  if (tokens.size() != 1 || shard.offsets.front() != 0 || shard.offsets.back() < 0 ||
-      static_cast<std::size_t>(shard.offsets.back()) != tokens[0]) {
-    disagrees(path, "tokens/offsets");
-  }
+  shard.patients = read_array<std::int64_t>(file, path, entry, "patient", count);
+  shard.offsets = read_array<std::int64_t>(file, path, entry, "tokens/offsets", count + 1);
+  if (shard.offsets.front() != 0) disagrees(path, "tokens/offsets");
   for (std::size_t i = 0; i < count; ++i) {
     const std::int64_t begin = shard.offsets[i], end = shard.offsets[i + 1];
-    if (end <= begin || end > shard.offsets.back() || end - begin > info.max_tokens) disagrees(path, "tokens/offsets");
+    if (end <= begin || end - begin > info.max_tokens) disagrees(path, "tokens/offsets");
     lengths.push_back(static_cast<std::int32_t>(end - begin));
   }
-  for (const std::int64_t admission : file.read<std::int64_t>("admission")) {
+  for (const std::int64_t admission : read_array<std::int64_t>(file, path, entry, "admission", count)) {
     if (!admissions.empty() && admission <= admissions.back()) disagrees(path, "the order of admissions");
     admissions.push_back(admission);
   }
-  for (const std::uint8_t split : file.read<std::uint8_t>("split")) {
+  for (const std::uint8_t split : read_array<std::uint8_t>(file, path, entry, "split", count)) {
     if (split > 2) disagrees(path, "split");
     splits.push_back(static_cast<Split>(split));
   }
-  shard.tokens_at = file.offset<std::int32_t>("tokens/values");
+  const auto tokens = static_cast<std::uint64_t>(shard.offsets.back());
+  shard.tokens_at = place_of(path, entry, "tokens/values", tokens, sizeof(std::int32_t));
   if (!info.labs.empty()) {
-    check_shape(file, "labs/values", {count, info.labs.size()});
-    check_shape(file, "labs/observed", {count, info.labs.size()});
-    shard.labs_at = file.offset<float>("labs/values");
-    shard.observed_at = file.offset<std::uint8_t>("labs/observed");
+    shard.labs_at = place_of(path, entry, "labs/values", count * info.labs.size(), sizeof(float));
+    shard.observed_at = place_of(path, entry, "labs/observed", count * info.labs.size(), 1);
   }
   if (info.has_labels && !info.diseases.empty()) {
-    check_shape(file, "labels", {count, info.diseases.size()});
-    shard.labels_at = file.offset<std::uint8_t>("labels");
+    shard.labels_at = place_of(path, entry, "labels", count * info.diseases.size(), 1);
   }
   shards.push_back(std::move(shard));
 }

@@ -13,7 +13,8 @@ namespace medfuse::data {
 
 class PackedReader {
  public:
-  /// Reads index.json and, unless `verify` is false, checks every shard against its checksum before HDF5 sees it.
+  /// Reads index.json and, unless `verify` is false, checks every shard against its checksum. The HDF5
+  /// library is not needed: the index tells where the arrays lie.
   /// Throws Error(data) naming the file, what is wrong with it and the remedy.
   explicit PackedReader(const std::filesystem::path& folder, bool verify = true);
   ~PackedReader();

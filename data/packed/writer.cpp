@@ -60,6 +60,13 @@ const char* split_name(Split split) {
   throw std::logic_error("split_name: not a split");
 }
 
+std::vector<std::string> dataset_names(const PackedInfo& info) {
+  std::vector<std::string> names = {"admission", "patient", "split", "tokens/values", "tokens/offsets"};
+  if (!info.labs.empty()) names.insert(names.end(), {"labs/values", "labs/observed"});
+  if (info.has_labels && !info.diseases.empty()) names.emplace_back("labels");
+  return names;
+}
+
 std::string shard_name(std::int64_t number) { return fmt::format("shard-{:05}.h5", number); }
 
 ShardEntry write_shard(const std::filesystem::path& folder, std::int64_t number, const PackedInfo& info,
@@ -85,16 +92,20 @@ ShardEntry write_shard(const std::filesystem::path& folder, std::int64_t number,
   PartialFile partial(folder / entry.file);
   hdf5::File file = hdf5::File::create(partial.beside());
   write_attributes(file, info);
-  file.write("admission", admissions);
-  file.write("patient", patients);
-  file.write("split", splits);
-  file.write("tokens/values", tokens);
-  file.write("tokens/offsets", offsets);
+  const auto write = [&]<class T>(const char* name, const std::vector<T>& values, std::size_t columns = 0) {
+    columns > 0 ? file.write_matrix(name, values, columns) : file.write(name, values);
+    entry.arrays[name] = file.offset<T>(name);
+  };
+  write("admission", admissions);
+  write("patient", patients);
+  write("split", splits);
+  write("tokens/values", tokens);
+  write("tokens/offsets", offsets);
   if (!info.labs.empty()) {
-    file.write_matrix("labs/values", labs, info.labs.size());
-    file.write_matrix("labs/observed", observed, info.labs.size());
+    write("labs/values", labs, info.labs.size());
+    write("labs/observed", observed, info.labs.size());
   }
-  if (info.has_labels && !info.diseases.empty()) file.write_matrix("labels", labels, info.diseases.size());
+  if (info.has_labels && !info.diseases.empty()) write("labels", labels, info.diseases.size());
   file.close();
   entry.bytes = std::filesystem::file_size(partial.beside());
   entry.checksum = file_checksum(partial.beside());

@@ -4,13 +4,18 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "data/packed/info_json.h"
 #include "data/packed/packed.h"
 
 namespace medfuse::data {
 
-inline constexpr std::int64_t packed_format_version = 1;
+inline constexpr std::int64_t packed_format_version = 2;
+
+/// Names of a shard's datasets.
+std::vector<std::string> dataset_names(const PackedInfo& info);
 
 /// Name of a shard's file: shard-00012.h5.
 std::string shard_name(std::int64_t number);

@@ -159,8 +159,8 @@ bool CsvReader::State::fill() {
     while (size > 0) {
       std::size_t step = size;
       if (!header_done) {
-        const void* newline = std::memchr(begin, '\n', size);
-        if (newline != nullptr) step = static_cast<std::size_t>(static_cast<const char*>(newline) - begin) + 1;
+        const std::size_t end = std::string_view(begin, size).find_first_of("\r\n");
+        if (end != std::string_view::npos) step = end + 1;
       }
       if (csv_parse(&parser, begin, step, on_field, on_row, this) != step) {
         data_error("{}: row {} cannot be parsed ({}): correct the file", path.string(), row + rows.size() + 1,

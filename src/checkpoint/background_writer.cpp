@@ -11,11 +11,11 @@ namespace medfuse::checkpoint {
 BackgroundWriter::BackgroundWriter(std::filesystem::path folder, Team team, Retention retention)
     : folder_(std::move(folder)), team_(std::move(team)), retention_(retention) {}
 
-void BackgroundWriter::begin(std::int64_t step, const std::vector<ShardedTensor>& tensors, const nlohmann::json& extra) {
+void BackgroundWriter::begin(const std::function<Snapshot(Snapshot used)>& take) {
   finish();
-  snapshot_ = take_snapshot(step, tensors, extra, team_, std::move(snapshot_));
+  snapshot_ = take(std::move(snapshot_));
   gather_or_throw(team_, [&] {
-    if (team_.rank == 0) begin_writing(folder_, step);
+    if (team_.rank == 0) begin_writing(folder_, snapshot_.step);
     return std::string();
   });
   phase_ = Phase::parts;

@@ -3,14 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "src/checkpoint/team.h"
-#include "src/checkpoint/tensors.h"
 #include "src/checkpoint/writer.h"
 
 namespace medfuse::checkpoint {
@@ -25,7 +25,11 @@ class BackgroundWriter {
   ~BackgroundWriter() = default;
 
   /// Collective. Finishes the one before (throwing its error), copies, and begins to write. What write() guarantees holds.
-  void begin(std::int64_t step, const std::vector<ShardedTensor>& tensors, const nlohmann::json& extra);
+  void begin(std::int64_t step, const std::vector<ShardedTensor>& tensors, const nlohmann::json& extra) {
+    begin([&](Snapshot used) { return take_snapshot(step, tensors, extra, team_, std::move(used)); });
+  }
+  /// The same with a snapshot taken otherwise; `take` gets the one before, whose memory may serve again.
+  void begin(const std::function<Snapshot(Snapshot used)>& take);
 
   /// A checkpoint is on its way. The same on all ranks.
   bool active() const { return phase_ != Phase::idle; }

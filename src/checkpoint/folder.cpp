@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/system_error.h"
 
 namespace medfuse::checkpoint {
 namespace fs = std::filesystem;
@@ -34,7 +35,8 @@ std::optional<std::int64_t> parse_step(std::string_view name) {
 void move_to(const fs::path& from, const fs::path& to) {
   std::error_code error;
   fs::rename(from, to, error);
-  if (error) data_error("{}: cannot rename to {}: {}", from.string(), to.filename().string(), error.message());
+  if (!error) return;
+  data_error("{}: cannot rename to {}: {}", from.string(), to.filename().string(), system_message(error.value()));
 }
 
 void delete_all(const fs::path& path) {

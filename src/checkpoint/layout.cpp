@@ -1,6 +1,5 @@
 #include "src/checkpoint/layout.h"
 
-#include <ATen/ATen.h>
 #include <hdf5.h>
 
 #include <bit>
@@ -70,7 +69,10 @@ class Layout {
  private:
   static constexpr hsize_t kPage = 4096;
 
-  [[noreturn]] void fail() const { data_error("{}: HDF5 cannot lay out the file; is the disk full?", path_.string()); }
+  [[noreturn]] void fail() const {
+    data_error("{}: HDF5 cannot lay out the file: the disk may be full or fail; see to it, then run the same command again",
+               path_.string());
+  }
   void check(herr_t status) const {
     if (status < 0) fail();
   }

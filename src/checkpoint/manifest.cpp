@@ -1,12 +1,12 @@
 #include "src/checkpoint/manifest.h"
 
-#include <ATen/ATen.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <charconv>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "src/checkpoint/dtype.h"
 
 namespace medfuse::checkpoint {
@@ -146,7 +146,7 @@ json parse_text(const std::string& text, const Fields& root) {
   if (from_hex(view.substr(kFirstLine.size(), 16)) != XXH64(body.data(), body.size(), 0)) {
     root.fail("was changed or damaged: its checksum does not fit");
   }
-  json parsed = json::parse(text, nullptr, false);
+  json parsed = parse_json(text);
   if (parsed.is_discarded()) root.fail("is not valid JSON");
   return parsed;
 }
@@ -167,7 +167,7 @@ const TensorEntry* Manifest::find(const std::string& name) const {
 }
 
 std::int64_t shard_bytes(const TensorInfo& tensor, const Shard& shard) {
-  return volume(shard.box.extent).value() * static_cast<std::int64_t>(c10::elementSize(tensor.dtype));
+  return volume(shard.box.extent).value() * dtype_bytes(tensor.dtype);
 }
 
 std::string hex(std::uint64_t checksum) { return fmt::format("{:016x}", checksum); }

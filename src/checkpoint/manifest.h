@@ -12,7 +12,7 @@
 
 #include "src/checkpoint/box.h"
 #include "src/checkpoint/errors.h"
-#include "src/checkpoint/tensors.h"
+#include "src/checkpoint/tensor_info.h"
 
 namespace medfuse::checkpoint {
 

@@ -1,7 +1,5 @@
 #include "src/checkpoint/plan.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -92,7 +90,7 @@ Plan make_plan(const std::vector<std::vector<HeldBlock>>& held) {
     for (const auto& [block, holders] : tensor.blocks) {
       const Shape& extent = block.second;
       const std::int64_t bytes =
-          volume(extent).value() * static_cast<std::int64_t>(c10::elementSize(tensor.tensor.dtype));
+          volume(extent).value() * dtype_bytes(tensor.tensor.dtype);
       if (bytes == 0) continue;
       const std::int64_t rows = extent.empty() ? 1 : extent[0];
       const std::int64_t most = (bytes + kSmallestPiece - 1) / kSmallestPiece;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "src/checkpoint/box.h"
-#include "src/checkpoint/tensors.h"
+#include "src/checkpoint/tensor_info.h"
 
 namespace medfuse::checkpoint {
 

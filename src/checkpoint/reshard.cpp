@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "src/checkpoint/folder.h"
+#include "src/checkpoint/pieces.h"
 #include "src/checkpoint/plan.h"
 #include "src/checkpoint/reader.h"
 #include "src/checkpoint/write_steps.h"
@@ -20,7 +21,7 @@ Piece read_piece(const Reader& reader, const TensorInfo& tensor, const Assignmen
     offset[0] = assignment.begin;
     extent[0] = assignment.end - assignment.begin;
   }
-  return {tensor.name, reader.read(tensor.name, offset, extent), tensor.shape, offset};
+  return piece_of({tensor.name, reader.read(tensor.name, offset, extent), tensor.shape, offset});
 }
 
 }  // namespace

@@ -16,9 +16,7 @@ constexpr double kNone = -std::numeric_limits<double>::infinity();
 /// Its score, kNone without one; nothing if it cannot be opened.
 std::optional<double> open_score(const fs::path& path) {
   try {
-    const Manifest manifest = read_manifest(path);
-    const auto score = manifest.extra.is_object() ? manifest.extra.find("score") : manifest.extra.end();
-    return score != manifest.extra.end() && score->is_number() ? score->get<double>() : kNone;
+    return score_in(read_manifest(path).extra).value_or(kNone);
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -40,6 +38,11 @@ const Candidate* best_of(const std::vector<Candidate>& candidates) {
 }
 
 }  // namespace
+
+std::optional<double> score_in(const nlohmann::json& extra) {
+  const auto score = extra.is_object() ? extra.find("score") : extra.end();
+  return score != extra.end() && score->is_number() ? std::optional(score->get<double>()) : std::nullopt;
+}
 
 std::optional<fs::path> best_checkpoint(const fs::path& folder) {
   std::vector<Candidate> candidates;

@@ -6,14 +6,19 @@
 #include <optional>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 namespace medfuse::checkpoint {
 
 /// A checkpoint stays if one of these says so.
 struct Retention {
   std::int64_t keep = 2;    ///< the newest, the one just written included; 0: all
   std::int64_t every = 0;   ///< those whose step is a multiple of it; 0: none
-  bool best = true;         ///< the one with the highest "score" in its manifest's extra, if any has one
+  bool best = true;         ///< the one with the highest score, if any has one
 };
+
+/// "score" in a manifest's extra: on the validation split. Nothing if it was not taken.
+std::optional<double> score_in(const nlohmann::json& extra);
 
 /// What is to be deleted now that `step` is complete. Checkpoints that cannot be opened do not count among the newest, and
 /// go when they are older than those. Those of later steps go in any case: they belong to a course that was left.

@@ -2,19 +2,14 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-namespace medfuse::checkpoint {
+#include "src/checkpoint/tensor_info.h"
 
-struct TensorInfo {
-  std::string name;
-  at::ScalarType dtype;
-  std::vector<std::int64_t> shape;
-};
+namespace medfuse::checkpoint {
 
 /// `local` is the block [offset, offset + local.sizes()) of a tensor of shape `global_shape`. Over all ranks the blocks
 /// of one name tile the tensor; ranks that hold the very same block are replicas, and it is written once. A name is

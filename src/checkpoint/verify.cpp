@@ -1,7 +1,5 @@
 #include "src/checkpoint/verify.h"
 
-#include <ATen/ATen.h>
-
 #include <optional>
 
 #include "src/checkpoint/block_reader.h"

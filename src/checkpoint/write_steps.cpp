@@ -1,6 +1,5 @@
 #include "src/checkpoint/write_steps.h"
 
-#include <ATen/ATen.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -73,8 +72,7 @@ std::string write_part(const fs::path& folder, const Snapshot& snapshot, int ran
   const fs::path path = partial_path(folder, snapshot.step) / entry.name;
   std::vector<Slot> slots;
   for (const Piece& piece : snapshot.pieces) {
-    slots.push_back(
-        {{piece.name, piece.data.scalar_type(), piece.global_shape}, {piece.offset, piece.data.sizes().vec()}, "", 0});
+    slots.push_back({piece.tensor, piece.box, "", 0});
   }
   lay_out(path, snapshot.step, slots);
 
@@ -84,10 +82,9 @@ std::string write_part(const fs::path& folder, const Snapshot& snapshot, int ran
   json shards = json::array();
   std::vector<ByteRange> written;
   for (std::size_t i = 0; i < slots.size(); ++i) {
-    const at::Tensor& data = snapshot.pieces[i].data;
-    const auto bytes = static_cast<std::int64_t>(data.nbytes());
     Shard shard{0, slots[i].dataset, slots[i].byte_offset, slots[i].box, {}};
-    shard.blocks = write_blocks(file, static_cast<const char*>(data.const_data_ptr()), bytes, shard.byte_offset);
+    const std::int64_t bytes = shard_bytes(slots[i].tensor, shard);
+    shard.blocks = write_blocks(file, static_cast<const char*>(snapshot.pieces[i].data.get()), bytes, shard.byte_offset);
     written.push_back({shard.byte_offset, bytes});
     shards.push_back({{"name", slots[i].tensor.name}, {"bytes", bytes}, {"shard", shard_to_json(shard)}});
   }

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "src/checkpoint/writer.h"
+#include "src/checkpoint/retention.h"
+#include "src/checkpoint/save_report.h"
+#include "src/checkpoint/snapshot.h"
 
 namespace medfuse::checkpoint {
 

@@ -5,7 +5,9 @@
 #include <stdexcept>
 #include <utility>
 
+#include "src/checkpoint/pieces.h"
 #include "src/checkpoint/plan.h"
+#include "src/checkpoint/tensors.h"
 #include "src/checkpoint/write_steps.h"
 
 namespace medfuse::checkpoint {
@@ -27,47 +29,60 @@ std::string describe(const std::vector<ShardedTensor>& tensors) {
 }
 
 /// What the assignment says of the tensor, where it lies.
-Piece cut(const ShardedTensor& tensor, const Assignment& assignment) {
-  Piece piece{tensor.name, tensor.local.detach(), tensor.global_shape, tensor.offset};
+ShardedTensor cut(ShardedTensor tensor, const Assignment& assignment) {
+  tensor.local = tensor.local.detach();
   if (tensor.local.dim() > 0) {
-    piece.data = piece.data.narrow(0, assignment.begin, assignment.end - assignment.begin);
-    piece.offset[0] += assignment.begin;
+    tensor.local = tensor.local.narrow(0, assignment.begin, assignment.end - assignment.begin);
+    tensor.offset[0] += assignment.begin;
   }
-  return piece;
+  return tensor;
 }
 
-/// Collective. The pieces of this rank, where they lie.
-Snapshot divide(std::int64_t step, const std::vector<ShardedTensor>& tensors, const json& extra, const Team& team) {
+/// A snapshot that yet lacks its pieces, and what is to become this rank's, where it lies.
+struct Divided {
+  Snapshot snapshot;
+  std::vector<ShardedTensor> own;
+};
+
+/// Collective.
+Divided divide(std::int64_t step, const std::vector<ShardedTensor>& tensors, const json& extra, const Team& team) {
   if (step < 0) throw std::logic_error("checkpoint: negative step");
   std::vector<std::vector<HeldBlock>> held;
   for (const std::string& text : gather_or_throw(team, [&] { return describe(tensors); })) {
     held.push_back(blocks_from_text(text));
   }
   Plan plan = make_plan(held);  // fails alike on all ranks
-  Snapshot snapshot{step, extra, std::move(plan.tensors), {}};
+  Divided divided{{step, extra, std::move(plan.tensors), {}}, {}};
   for (const Assignment& assignment : plan.assignments[static_cast<std::size_t>(team.rank)]) {
-    snapshot.pieces.push_back(cut(tensors[assignment.block], assignment));
+    divided.own.push_back(cut(tensors[assignment.block], assignment));
   }
-  return snapshot;
+  return divided;
+}
+
+/// A copy on the host: in the memory of `used`, a piece that is done with, if it is alike.
+Piece copy_of(const ShardedTensor& block, Piece* used) {
+  const auto host = block.local.options().device(at::kCPU);
+  if (used == nullptr || used->box.extent != block.local.sizes().vec() || used->tensor.dtype != block.local.scalar_type()) {
+    return piece_of({block.name, at::empty(block.local.sizes(), host).copy_(block.local), block.global_shape, block.offset});
+  }
+  at::from_blob(used->data.get(), block.local.sizes(), host).copy_(block.local);
+  return {{block.name, used->tensor.dtype, block.global_shape}, {block.offset, used->box.extent}, std::move(used->data)};
 }
 
 }  // namespace
 
 Snapshot take_snapshot(std::int64_t step, const std::vector<ShardedTensor>& tensors, const json& extra,
                        const Team& team, Snapshot used) {
-  Snapshot snapshot = divide(step, tensors, extra, team);
+  Divided divided = divide(step, tensors, extra, team);
   gather_or_throw(team, [&] {  // memory may run out
-    for (std::size_t i = 0; i < snapshot.pieces.size(); ++i) {
-      at::Tensor& data = snapshot.pieces[i].data;
-      at::Tensor memory = i < used.pieces.size() ? std::exchange(used.pieces[i].data, {}) : at::Tensor();
-      if (!memory.defined() || memory.sizes() != data.sizes() || memory.scalar_type() != data.scalar_type()) {
-        memory = at::empty(data.sizes(), data.options().device(at::kCPU));
-      }
-      data = memory.copy_(data);
+    std::vector<Piece>& pieces = divided.snapshot.pieces;
+    for (const ShardedTensor& block : divided.own) {
+      const std::size_t i = pieces.size();
+      pieces.push_back(copy_of(block, i < used.pieces.size() ? &used.pieces[i] : nullptr));
     }
     return std::string();
   });
-  return snapshot;
+  return std::move(divided.snapshot);
 }
 
 SaveReport write(const fs::path& folder, const Snapshot& snapshot, const Team& team, const Retention& retention) {
@@ -89,12 +104,15 @@ SaveReport write(const fs::path& folder, const Snapshot& snapshot, const Team& t
 
 SaveReport save(const fs::path& folder, std::int64_t step, const std::vector<ShardedTensor>& tensors, const json& extra,
                 const Team& team, const Retention& retention) {
-  Snapshot snapshot = divide(step, tensors, extra, team);
+  Divided divided = divide(step, tensors, extra, team);
   gather_or_throw(team, [&] {
-    for (Piece& piece : snapshot.pieces) piece.data = piece.data.to(at::kCPU).contiguous();
+    for (ShardedTensor& block : divided.own) {
+      block.local = block.local.to(at::kCPU).contiguous();
+      divided.snapshot.pieces.push_back(piece_of(block));
+    }
     return std::string();
   });
-  return write(folder, snapshot, team, retention);
+  return write(folder, divided.snapshot, team, retention);
 }
 
 }  // namespace medfuse::checkpoint

@@ -1,8 +1,6 @@
 // Saves the training state: a snapshot of what this rank writes, then the files, whole or not at all.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -10,33 +8,13 @@
 #include <vector>
 
 #include "src/checkpoint/retention.h"
+#include "src/checkpoint/save_report.h"
+#include "src/checkpoint/snapshot.h"
 #include "src/checkpoint/team.h"
-#include "src/checkpoint/tensors.h"
 
 namespace medfuse::checkpoint {
 
-/// A block that this rank writes: contiguous, on the host.
-struct Piece {
-  std::string name;
-  at::Tensor data;
-  std::vector<std::int64_t> global_shape;
-  std::vector<std::int64_t> offset;
-};
-
-/// The state at one step, as far as this rank writes it.
-struct Snapshot {
-  std::int64_t step = 0;
-  nlohmann::json extra;             ///< of rank 0: what else a resumed run must know
-  std::vector<TensorInfo> tensors;  ///< all there are, over all ranks, sorted by name
-  std::vector<Piece> pieces;
-};
-
-struct SaveReport {
-  std::filesystem::path path;                  ///< the finished checkpoint
-  std::int64_t bytes = 0;                      ///< of tensor data, over all ranks
-  std::vector<std::filesystem::path> removed;  ///< older checkpoints not to be kept, and steps later than this one
-  std::string warning;                         ///< why an old one could not be deleted; usually empty
-};
+struct ShardedTensor;  // tensors.h
 
 /// Collective. Divides the writing: a block that several ranks hold is written once, large ones cut along dimension 0,
 /// so that the ranks write about equally many bytes. The pieces are copies: training may go on while they are written

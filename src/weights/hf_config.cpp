@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/json.h"
 
 namespace medfuse::weights {
 
@@ -118,7 +119,7 @@ LlamaConfig read_llama_config(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(path)) {
     data_error("{}: is missing; name a Hugging Face folder with config.json and safetensors weights", path.string());
   }
-  const json root = json::parse(read_file(path), nullptr, false);
+  const json root = parse_json(read_file(path));
   if (!root.is_object()) data_error("{}: is not a JSON object; download it again", path.string());
   const Keys keys(root, path.string());
   refuse_unsupported(keys);

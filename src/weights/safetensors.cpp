@@ -3,42 +3,17 @@
 #include <torch/types.h>
 
 #include <cstring>
-#include <nlohmann/json.hpp>
-#include <set>
 #include <stdexcept>
 
 #include "base/error.h"
-#include "base/files.h"
 #include "src/weights/mapped_file.h"
-#include "src/weights/safetensors_header.h"
+#include "src/weights/safetensors_index.h"
 
 namespace medfuse::weights {
 
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Index {
-  std::map<std::string, std::string> file_of;  // tensor -> file name
-};
-
-Index read_index(const fs::path& path) {
-  const nlohmann::json json = nlohmann::json::parse(read_file(path), nullptr, false);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
-    data_error("{}: has no 'weight_map' object; download the model's folder again", path.string());
-  }
-  Index index;
-  for (const auto& [name, file] : json["weight_map"].items()) {
-    const std::string file_name = file.is_string() ? file.get<std::string>() : "";
-    // A name with folders in it could point anywhere on the machine.
-    if (file_name.empty() || file_name == ".." || file_name != fs::path(file_name).filename().string()) {
-      data_error("{}: key 'weight_map': tensor '{}' names no file of this folder; download the folder again",
-                 path.string(), name);
-    }
-    index.file_of.emplace(name, file_name);
-  }
-  return index;
-}
 
 /// The file to start from: `path` itself, or what the folder holds.
 fs::path find_start(const fs::path& path) {
@@ -88,9 +63,8 @@ Safetensors Safetensors::open(const fs::path& path) {
     result.tensors_ = map_file(start);
     return result;
   }
-  const Index index = read_index(start);
   std::map<std::string, std::map<std::string, TensorInfo>> headers;
-  for (const auto& [name, file_name] : index.file_of) {
+  for (const auto& [name, file_name] : read_safetensors_index(start)) {
     if (!headers.contains(file_name)) headers.emplace(file_name, map_file(start.parent_path() / file_name));
     const auto& header = headers.at(file_name);
     const auto found = header.find(name);

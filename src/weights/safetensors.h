@@ -11,18 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "src/weights/safetensors_header.h"
+
 namespace medfuse::weights {
-
-class MappedFile;
-
-/// Where one tensor lies.
-struct TensorInfo {
-  at::ScalarType dtype = at::kFloat;
-  std::vector<std::int64_t> shape;
-  std::filesystem::path file;
-  std::uint64_t begin = 0;  ///< byte offset in the file
-  std::uint64_t bytes = 0;
-};
 
 /// All tensors of a file or folder. Reading is thread-safe. Errors are Error(data) naming file and tensor.
 class Safetensors {

@@ -1,4 +1,4 @@
-// The header of one safetensors file, parsed and checked field by field. Torch-free but for the element types.
+// The header of one safetensors file, parsed and checked field by field. Of LibTorch only the element types.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -8,12 +8,20 @@
 #include <map>
 #include <string>
 #include <string_view>
-
-#include "src/weights/safetensors.h"
+#include <vector>
 
 namespace medfuse::weights {
 
 class MappedFile;
+
+/// Where one tensor lies.
+struct TensorInfo {
+  at::ScalarType dtype = at::kFloat;
+  std::vector<std::int64_t> shape;
+  std::filesystem::path file;
+  std::uint64_t begin = 0;  ///< byte offset in the file
+  std::uint64_t bytes = 0;
+};
 
 /// Name of an element type in the format ("F32"), or empty where the format or this program has none.
 std::string_view safetensors_type_name(c10::ScalarType type);

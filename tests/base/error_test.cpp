@@ -25,5 +25,9 @@ TEST(Error, EachKindCarriesItsExitCode) {
   EXPECT_EQ(static_cast<int>(ExitCode::communication), 4);
 }
 
+TEST(Error, StaysOneLineWhateverAFileBringsIn) {
+  EXPECT_STREQ(Error(ExitCode::data, "key 'a\n\x1b[31m\tb\x7f' \xc3\xa9").what(), "key 'a  [31m b ' \xc3\xa9");
+}
+
 }  // namespace
 }  // namespace medfuse

@@ -123,7 +123,7 @@ TEST(Pack, ShardsDescribeThemselves) {
   PackSummary summary = pack(options_of(scratch / "in", scratch / "out"), byte_encoder());
   EXPECT_EQ(summary.shards, 3);
   const hdf5::File file = hdf5::File::open(scratch / "out/shard-00001.h5");
-  EXPECT_EQ(file.int_attribute("version"), 1);
+  EXPECT_EQ(file.int_attribute("version"), 2);
   EXPECT_EQ(file.strings_attribute("diseases"), (std::vector<std::string>{"diabetes", "heart_failure"}));
   EXPECT_THAT(file.strings_attribute("lab_names"), ::testing::UnorderedElementsAre("Lactate", "Sodium, serum"));
   EXPECT_EQ(file.strings_attribute("lab_units"), (std::vector<std::string>{"mmol/L", "mmol/L"}));
@@ -132,6 +132,12 @@ TEST(Pack, ShardsDescribeThemselves) {
   EXPECT_EQ(file.shape("labs/values"), (std::vector<std::size_t>{8, 2}));
   EXPECT_EQ(file.read<std::int64_t>("admission").front(), 1008);
   EXPECT_EQ(file.read<std::int64_t>("tokens/offsets").size(), 9u);
+  const auto arrays = read_index(scratch / "out/index.json").shards[1].arrays;
+  EXPECT_EQ(arrays.size(), 8u);
+  EXPECT_EQ(arrays.at("admission"), file.offset<std::int64_t>("admission"));
+  EXPECT_EQ(arrays.at("tokens/values"), file.offset<std::int32_t>("tokens/values"));
+  EXPECT_EQ(arrays.at("labs/values"), file.offset<float>("labs/values"));
+  EXPECT_EQ(arrays.at("labels"), file.offset<std::uint8_t>("labels"));
 }
 
 TEST(Pack, TruncationIsCounted) {

@@ -2,10 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <thread>
 
 #include "base/files.h"
-#include "base/hdf5.h"
 #include "data/packed/info_json.h"
 #include "data/packed/reader.h"
 #include "data/packed/writer.h"
@@ -133,6 +133,26 @@ TEST(Packed, MoreShardsThanOpenFiles) {
   }
 }
 
+TEST(Packed, ManyThreadsAndMoreShardsThanOpenFiles) {
+  const Scratch scratch;
+  PackedIndex index;
+  index.info = example_info();
+  index.info.samples = 150;
+  for (std::int64_t i = 0; i < 150; ++i) {
+    const Sample sample = example_sample(i);
+    index.shards.push_back(write_shard(scratch.path(), i, index.info, std::span(&sample, 1)));
+  }
+  write_index(scratch.path(), index);
+  const PackedReader reader(scratch.path());
+  std::vector<std::thread> threads;
+  for (std::int64_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::int64_t i = 0; i < 600; ++i) expect_example(reader.sample((i * 7 + t) % 150), (i * 7 + t) % 150);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST(Packed, DamagedShardsAreOneClearError) {
   const Scratch scratch;
   write_example(scratch.path());
@@ -161,45 +181,61 @@ TEST(Packed, ShardOfAnotherDataSetIsRefused) {
   PackedInfo info = example_info();
   info.tokenizer_fingerprint = "ffffffffffffffff";
   write_example(scratch / "b", info);
-  PackedIndex index = read_index(scratch / "a/index.json");
-  index.shards[1] = read_index(scratch / "b/index.json").shards[1];
   std::filesystem::copy_file(scratch / "b/shard-00002.h5", scratch / "a/shard-00002.h5",
                              std::filesystem::copy_options::overwrite_existing);
-  write_index(scratch / "a", index);
-  EXPECT_THAT(error_of([&] { PackedReader reader(scratch / "a"); }), HasSubstr("the tokenizer disagrees"));
+  EXPECT_THAT(error_of([&] { PackedReader reader(scratch / "a"); }), AllOf(HasSubstr("shard-00002.h5"), HasSubstr("corrupted")));
+}
+
+/// One sample of 9 tokens, its offsets as given, and an index with the right checksum.
+PackedIndex write_one(const std::filesystem::path& folder, const std::vector<std::int64_t>& offsets = {0, 9}) {
+  const Sample sample = example_sample(8);
+  PackedIndex index;
+  index.info = example_info();
+  index.info.samples = 1;
+  index.shards = {write_shard(folder, 0, index.info, std::span(&sample, 1))};
+  const auto path = folder / index.shards[0].file;
+  std::string bytes = read_file(path);
+  std::memcpy(bytes.data() + index.shards[0].arrays.at("tokens/offsets"), offsets.data(), 2 * sizeof(std::int64_t));
+  write_file_atomically(path, bytes);
+  index.shards[0].checksum = file_checksum(path);
+  write_index(folder, index);
+  return index;
 }
 
 TEST(Packed, WrongOffsetsAreCaughtBeforeTheyAreUsed) {
   const Scratch scratch;
-  const Sample sample = example_sample(8);
-  for (const std::vector<std::int64_t>& offsets :
-       {std::vector<std::int64_t>{0, 5}, {0, -1}, {1, 9}, {0, 900}, {0, 9, 9}, {0}}) {
-    PackedIndex index;
-    index.info = example_info();
-    index.info.samples = 1;
-    index.shards = {write_shard(scratch.path(), 0, index.info, std::span(&sample, 1))};
-    {
-      // The same shard with other offsets and a right checksum.
-      const hdf5::File good = hdf5::File::open(scratch / "shard-00000.h5");
-      hdf5::File bad = hdf5::File::create(scratch / "bad.h5");
-      bad.set_attribute("version", packed_format_version);
-      bad.set_attribute("tokenizer_fingerprint", index.info.tokenizer_fingerprint);
-      bad.write("admission", good.read<std::int64_t>("admission"));
-      bad.write("patient", good.read<std::int64_t>("patient"));
-      bad.write("split", good.read<std::uint8_t>("split"));
-      bad.write("tokens/values", good.read<std::int32_t>("tokens/values"));
-      bad.write("tokens/offsets", offsets);
-      bad.write_matrix("labs/values", good.read<float>("labs/values"), 3);
-      bad.write_matrix("labs/observed", good.read<std::uint8_t>("labs/observed"), 3);
-      bad.write_matrix("labels", good.read<std::uint8_t>("labels"), 2);
-      bad.close();
-    }
-    std::filesystem::rename(scratch / "bad.h5", scratch / "shard-00000.h5");
-    index.shards[0].bytes = std::filesystem::file_size(scratch / "shard-00000.h5");
-    index.shards[0].checksum = file_checksum(scratch / "shard-00000.h5");
-    write_index(scratch.path(), index);
-    EXPECT_THAT(error_of([&] { PackedReader reader(scratch.path()); }), HasSubstr("tokens/offsets"));
+  const auto open = [&] { PackedReader reader(scratch.path()); };
+  for (const std::vector<std::int64_t>& offsets : {std::vector<std::int64_t>{0, -1}, {1, 9}, {0, 0}, {0, 900}, {-9, 0}}) {
+    write_one(scratch.path(), offsets);
+    EXPECT_THAT(error_of(open), HasSubstr("tokens/offsets"));
   }
+  write_one(scratch.path());
+  EXPECT_EQ(error_of(open), "");
+}
+
+TEST(Packed, ArraysThatLieOutsideTheFileAreCaughtBeforeTheyAreUsed) {
+  const Scratch scratch;
+  const PackedIndex good = write_one(scratch.path());
+  for (const auto& [name, at] : good.shards[0].arrays) {
+    for (const std::uint64_t wrong : {good.shards[0].bytes, good.shards[0].bytes + 1, ~std::uint64_t{0}}) {
+      PackedIndex index = good;
+      index.shards[0].arrays[name] = wrong;
+      write_index(scratch.path(), index);
+      EXPECT_THAT(error_of([&] { PackedReader reader(scratch.path()); }), HasSubstr(name + " disagrees"));
+    }
+    PackedIndex index = good;
+    index.shards[0].arrays.erase(name);
+    write_index(scratch.path(), index);
+    EXPECT_THAT(error_of([&] { PackedReader reader(scratch.path()); }), HasSubstr(name + " disagrees"));
+  }
+}
+
+TEST(Packed, ASampleCountThatTheFileCannotHoldIsCaughtBeforeMemoryIsTaken) {
+  const Scratch scratch;
+  PackedIndex index = write_one(scratch.path());
+  index.info.samples = index.shards[0].samples = std::int64_t{1} << 60;
+  write_index(scratch.path(), index);
+  EXPECT_THAT(error_of([&] { PackedReader reader(scratch.path()); }), HasSubstr("disagrees"));
 }
 
 TEST(Packed, BrokenIndexIsOneClearError) {
@@ -216,10 +252,15 @@ TEST(Packed, BrokenIndexIsOneClearError) {
     write_file_atomically(scratch / "index.json", bad);
     return error_of(open);
   };
-  EXPECT_THAT(with("\"version\": 1", "\"version\": 2"), HasSubstr("version 2"));
+  EXPECT_THAT(with("\"version\": 2", "\"version\": 3"), HasSubstr("version 3"));
+  EXPECT_THAT(with("\"version\": 2", "\"version\": 1"), AllOf(HasSubstr("version 1"), HasSubstr("pack the data again")));
+  EXPECT_THAT(with("\"sections\": [", "\"sections\": [" + std::string(100'000, '[')), HasSubstr("not valid JSON"));
+  const std::string deep = "\"sections\": " + std::string(100'000, '[') + std::string(100'000, ']') + ", \"old\": [";
+  EXPECT_THAT(with("\"sections\": [", deep), HasSubstr("not valid JSON"));
   EXPECT_THAT(with("\"max_tokens\"", "\"min_tokens\""), HasSubstr("'max_tokens' is missing"));
   EXPECT_THAT(with("\"samples\": 20", "\"samples\": 21"), HasSubstr("instead of 21"));
   EXPECT_THAT(with("\"samples\": 20", "\"samples\": \"x\""), HasSubstr("'samples' has a wrong type"));
+  EXPECT_THAT(with("\"samples\": 20", "\"samples\": 1e300"), HasSubstr("'samples' has a wrong type"));
   EXPECT_THAT(with("\"low\": 0.1", "\"low\": 12.3"), HasSubstr("no scale"));
   EXPECT_THAT(with("shard-00002.h5", "../secret.h5"), HasSubstr("plain name"));
   EXPECT_THAT(with("medfuse packed data", "something else"), HasSubstr("not an index"));

@@ -49,6 +49,14 @@ TEST(CsvReader, QuotesNewlinesBomAndCrlf) {
   EXPECT_EQ(read_all(scratch / "t.csv.gz"), expected);
 }
 
+TEST(CsvReader, BareCarriageReturnsEndRowsTheHeaderToo) {
+  const Scratch scratch;
+  for (const char* content : {"ID,TEXT\r1,a\r2,b\r", "ID,TEXT\r1,a\n2,b\n", "ID,TEXT\r1,a\r\n2,b", "\r\rID,TEXT\n1,a\r2,b\n"}) {
+    write_plain(scratch / "t.csv", content);
+    EXPECT_EQ(read_all(scratch / "t.csv"), (Cells{{"1", "a"}, {"2", "b"}})) << content;
+  }
+}
+
 TEST(CsvReader, KnowsRowsAndLines) {
   const Scratch scratch;
   write_plain(scratch / "t.csv", "ID,TEXT\n1,\"a\nb\"\n\n2,c\n3\n4,d,e\n");

@@ -87,14 +87,14 @@ TEST_F(CutBack, DropsLaterStepsAndStages) {
 TEST_F(CutBack, DropsATornLineAndKeepsTheRestByteForByte) {
   const std::string whole = read_file(path_);
   std::ofstream(path_, std::ios::app) << "{\"stage\":\"fusion\",\"step\":3,\"lo";
-  cut_back_metrics(path_, kStages, "fusion", 3);
+  EXPECT_EQ(cut_back_metrics(path_, kStages, "fusion", 3), 0);
   EXPECT_EQ(read_file(path_), whole);
   // Torn where it is a whole object but for the newline, and with NULs as a crashed disk leaves them.
   std::ofstream(path_, std::ios::app) << "{\"stage\":\"fusion\",\"step\":3}";
   cut_back_metrics(path_, kStages, "fusion", 3);
   EXPECT_EQ(read_file(path_), whole);
   std::ofstream(path_, std::ios::app) << std::string(100, '\0') << "\n17\n{\"step\":1}\n";
-  cut_back_metrics(path_, kStages, "fusion", 3);
+  EXPECT_EQ(cut_back_metrics(path_, kStages, "fusion", 3), 3);
   EXPECT_EQ(read_file(path_), whole);
 }
 
