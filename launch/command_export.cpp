@@ -112,6 +112,7 @@ class ExportCommand : public Command {
     encoder.dropout = options.text.lora.dropout;
     const fs::path checkpoints = fs::path(run_) / "checkpoints";
     const auto load = [&](const checkpoint::Reader& reader) {
+      train::check_settings_of(reader, run_);
       encoder.adapters = read_adapters(reader);
       step = reader.step();
     };

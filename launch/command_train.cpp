@@ -54,7 +54,11 @@ class Witness {
  private:
   void cut_back(const std::string& stage, std::int64_t step) {
     log_.reset();
-    train::cut_back_metrics(metrics_path_, stages_, stage, step);
+    const auto damaged = train::cut_back_metrics(metrics_path_, stages_, stage, step);
+    if (damaged > 0) {
+      progress_.message(fmt::format("warning: {}: {} line{} no record of a step: left out", metrics_path_.string(), damaged,
+                                    damaged == 1 ? " was" : "s were"));
+    }
     log_.emplace(metrics_path_);
   }
 

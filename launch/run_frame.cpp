@@ -24,8 +24,8 @@ JobRanks::JobRanks(cluster::Process& process, const std::string& device, const c
   const at::Device chosen = cluster::choose_device(process, device);
   host_ = cluster::make_communicator(process, at::kCPU);
   if (!chosen.is_cpu()) device_ = cluster::make_communicator(process, chosen);
-  host_->set_timeout(no_limit);
-  if (device_) device_->set_timeout(no_limit);
+  host_->set_timeout(cluster::no_limit);
+  if (device_) device_->set_timeout(cluster::no_limit);
   host_groups_.emplace(*host_, layout);
   if (device_) device_groups_.emplace(*device_, layout);
 }
@@ -106,8 +106,7 @@ OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
     open.model->eval();
   });
   open.patience->enter(train::Part::start, "reading the newest checkpoint");
-  open.loaded = train::load_trained(*open.model, fs::path(selection.run) / "checkpoints", open.job->ranks(),
-                                    selection.checkpoint);
+  open.loaded = train::load_trained(*open.model, selection.run, open.job->ranks(), selection.checkpoint);
   if (process.rank() == 0 && selection.checkpoint == "newest") warn_if_unfinished(selection.run, open);
   return open;
 }

@@ -34,26 +34,29 @@ void MetricsLog::append(const StepMetrics& metrics) {
   file_.append(line.data(), line.size());
 }
 
-void cut_back_metrics(const std::filesystem::path& path, const std::vector<std::string>& stages,
-                      const std::string& stage, std::int64_t step) {
+std::int64_t cut_back_metrics(const std::filesystem::path& path, const std::vector<std::string>& stages,
+                              const std::string& stage, std::int64_t step) {
   std::error_code error;
-  if (!std::filesystem::exists(path, error)) return;
+  if (!std::filesystem::exists(path, error)) return 0;
   const auto place = [&](const std::string& name) { return std::find(stages.begin(), stages.end(), name); };
   const auto here = place(stage);
   if (here == stages.end()) throw std::logic_error("cut_back_metrics: '" + stage + "' is none of the stages");
 
   const std::string content = read_file(path);
   std::string kept;
+  std::int64_t damaged = 0;
   for (std::size_t begin = 0; begin < content.size();) {
     const std::size_t end = content.find('\n', begin);
     if (end == std::string::npos) break;  // torn: every whole line ends with a newline
     const std::string_view line(content.data() + begin, end - begin);
     begin = end + 1;
     const Json json = Json::parse(line, nullptr, false);
-    if (!json.is_object()) continue;
-    const auto name = json.find("stage");
-    const auto at = json.find("step");
-    if (name == json.end() || !name->is_string() || at == json.end() || !at->is_number_integer()) continue;
+    const auto name = json.is_object() ? json.find("stage") : json.end();
+    const auto at = json.is_object() ? json.find("step") : json.end();
+    if (name == json.end() || !name->is_string() || at == json.end() || !at->is_number_integer()) {
+      ++damaged;
+      continue;
+    }
     const auto there = place(name->get<std::string>());
     // A stage that this run does not have was before all of them (an earlier configuration): its lines stay.
     if (there == stages.end() || there < here || (there == here && at->get<std::int64_t>() <= step)) {
@@ -61,6 +64,7 @@ void cut_back_metrics(const std::filesystem::path& path, const std::vector<std::
     }
   }
   if (kept.size() != content.size()) write_file_atomically(path, kept);
+  return damaged;
 }
 
 }  // namespace medfuse::train

@@ -39,8 +39,9 @@ class MetricsLog {
 
 /// Drops the lines after `step` steps of `stage`, those of the stages after it in `stages`, and lines that are no whole
 /// JSON object (a kill may tear the last one). The rest stays byte for byte. A missing file is left missing.
-/// Call it before the log is opened; a run that starts afresh passes its first stage and step 0.
-void cut_back_metrics(const std::filesystem::path& path, const std::vector<std::string>& stages,
-                      const std::string& stage, std::int64_t step);
+/// Call it before the log is opened; a run that starts afresh passes its first stage and step 0. Returns how many lines,
+/// besides a torn last one, were no record of a step: somebody or something has damaged the file.
+std::int64_t cut_back_metrics(const std::filesystem::path& path, const std::vector<std::string>& stages,
+                              const std::string& stage, std::int64_t step);
 
 }  // namespace medfuse::train

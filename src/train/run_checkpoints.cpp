@@ -1,5 +1,6 @@
 #include "src/train/run_checkpoints.h"
 
+#include <c10/util/accumulate.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -87,6 +88,14 @@ std::optional<Position> RunCheckpoints::load(const std::function<Tensors(const P
   return any_ ? std::optional(position) : std::nullopt;
 }
 
+std::int64_t RunCheckpoints::bytes_with(const Tensors& state) const {
+  std::int64_t bytes = 0;
+  for (const Tensors* const tensors : {&parameters_, &state}) {
+    for (const auto& tensor : *tensors) bytes += c10::multiply_integers(tensor.global_shape) * tensor.local.element_size();
+  }
+  return bytes;
+}
+
 void RunCheckpoints::begin(const Position& position, const Tensors& state, std::optional<double> score) {
   begun_ = Clock::now();
   Tensors tensors = parameters_;
@@ -112,6 +121,11 @@ std::optional<SavedCheckpoint> RunCheckpoints::told(std::optional<checkpoint::Sa
 
 std::optional<SavedCheckpoint> RunCheckpoints::advance() { return told(writer_.advance()); }
 
-std::optional<SavedCheckpoint> RunCheckpoints::finish() { return told(writer_.finish()); }
+std::optional<SavedCheckpoint> RunCheckpoints::finish() {
+  const auto begin = Clock::now();
+  auto report = writer_.finish();
+  blocked_ += std::chrono::duration<double>(Clock::now() - begin).count();
+  return told(std::move(report));
+}
 
 }  // namespace medfuse::train

@@ -58,6 +58,9 @@ class RunCheckpoints {
   /// There is a checkpoint that load() can go back to.
   bool any() const { return any_; }
 
+  /// Of the tensors of a checkpoint with this state, over all ranks.
+  std::int64_t bytes_with(const Tensors& state) const;
+
   /// Steps over all stages.
   std::int64_t global_step(const Position& position) const;
 

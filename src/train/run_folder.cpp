@@ -5,13 +5,13 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <map>
 #include <set>
 #include <sstream>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/system_error.h"
 
 namespace medfuse::train {
 namespace fs = std::filesystem;
@@ -58,7 +58,7 @@ RunFolder::RunFolder(const fs::path& folder, bool writer) : folder_(folder), wri
   if (!writer_) return;
   const fs::path path = folder_ / "lock";
   lock_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (lock_ < 0) data_error("{}: cannot write: {}", path.string(), std::strerror(errno));
+  if (lock_ < 0) data_error("{}: cannot write: {}", path.string(), system_message(errno));
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
     ::close(lock_);
     lock_ = -1;

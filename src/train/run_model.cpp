@@ -12,6 +12,7 @@
 #include "src/checkpoint/reader.h"
 #include "src/model/lora.h"
 #include "src/parallel/weight_shards.h"
+#include "src/train/run_folder.h"
 
 namespace medfuse::train {
 namespace fs = std::filesystem;
@@ -124,10 +125,23 @@ std::vector<checkpoint::ShardedTensor> trainable_blocks(const model::MedfuseMode
   return blocks;
 }
 
-Loaded load_trained(model::MedfuseModel& model, const fs::path& checkpoints, Ranks ranks, const std::string& which) {
+void check_settings_of(const checkpoint::Reader& reader, const fs::path& run) {
+  const std::string saved = reader.extra().value("config", std::string());
+  if (saved.empty()) return;  // by a program that did not keep them
+  const fs::path config = run / "config.cfg";
+  const std::string changed = differences(saved, read_file(config));
+  if (!changed.empty()) {
+    data_error("{}: was changed since {} was saved with it: {}; restore it", config.string(), reader.path().filename().string(),
+               changed);
+  }
+}
+
+Loaded load_trained(model::MedfuseModel& model, const fs::path& run, Ranks ranks, const std::string& which) {
+  const fs::path checkpoints = run / "checkpoints";
   Loaded loaded;
   const torch::NoGradGuard no_grad;
   const auto load = [&](const checkpoint::Reader& reader) {
+    check_settings_of(reader, run);
     for (const auto& block : trainable_blocks(model)) reader.read_into(block);
     loaded.step = reader.step();
     loaded.stages = reader.extra().value("stages_finished", std::vector<std::string>{});

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/packed/packed.h"
+#include "src/checkpoint/reader.h"
 #include "src/model/medfuse_model.h"
 #include "src/train/named_tensor.h"
 #include "src/train/options.h"
@@ -41,9 +42,13 @@ std::vector<NamedTensor> trainable_parts(const model::MedfuseModel& model, const
 std::vector<checkpoint::ShardedTensor> trainable_blocks(const model::MedfuseModel& model,
                                                         const parallel::WeightShards* shards = nullptr);
 
-/// Fills `model` from the checkpoint of `checkpoints` that `which` says (checkpoint::load_chosen): newest sound, best or a
-/// step. Collective. Throws Error(data) where there is none.
-Loaded load_trained(model::MedfuseModel& model, const std::filesystem::path& checkpoints, Ranks ranks,
+/// Throws Error(data) if config.cfg of the folder `run` has other settings than the checkpoint was saved with, which would
+/// make another model of its tensors.
+void check_settings_of(const checkpoint::Reader& reader, const std::filesystem::path& run);
+
+/// Fills `model`, made as config.cfg of the folder `run` says, from the run's checkpoint that `which` says
+/// (checkpoint::load_chosen): newest sound, best or a step. Collective. Throws Error(data) where there is none.
+Loaded load_trained(model::MedfuseModel& model, const std::filesystem::path& run, Ranks ranks,
                     const std::string& which = "newest");
 
 }  // namespace medfuse::train

@@ -30,10 +30,9 @@ Trainer::Trainer(TrainerOptions options, std::vector<StagePlan> stages, std::vec
                  Ranks ranks, Observer observer)
     : options_(std::move(options)),
       plans_(std::move(stages)),
-      parameters_(std::move(parameters)),
       ranks_(ranks),
       observer_(std::move(observer)),
-      saves_(options_.checkpoints, parameters_, names_and_steps(plans_), ranks) {}
+      saves_(options_.checkpoints, std::move(parameters), names_and_steps(plans_), ranks) {}
 
 Position Trainer::resume() {
   observer_.entered(Part::start, "reading the newest checkpoint");
@@ -65,18 +64,6 @@ void Trainer::tell(const std::optional<SavedCheckpoint>& saved) {
                                 saved->path.filename().string(), static_cast<double>(saved->bytes) / (1 << 20),
                                 saved->seconds, saved->blocked));
   if (!saved->warning.empty()) observer_.message("warning: " + saved->warning);
-}
-
-std::int64_t Trainer::checkpoint_bytes() const {
-  double bytes = 0;
-  const auto count = [&](const checkpoint::ShardedTensor& tensor) {
-    double elements = 1;
-    for (const std::int64_t extent : tensor.global_shape) elements *= static_cast<double>(extent);
-    bytes += elements * static_cast<double>(tensor.local.element_size());
-  };
-  for (const auto& parameter : parameters_) count(parameter);
-  for (const auto& tensor : stage_->state()) count(tensor);
-  return static_cast<std::int64_t>(bytes);
 }
 
 StepRecord Trainer::run_step(std::int64_t step) {
@@ -148,7 +135,7 @@ void Trainer::begin_stage(const Position& position) {
     stage_index_ = position.stage;
   }
   observer_.begun(plan.name, position.step, plan.steps);
-  if (options_.stop) options_.stop->will_save(checkpoint_bytes());
+  if (options_.stop) options_.stop->will_save(saves_.bytes_with(stage_->state()));
 }
 
 StepRecord Trainer::step(const Position& position) {

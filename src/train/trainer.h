@@ -96,11 +96,9 @@ class Trainer {
   bool agree();
   void tell(const std::optional<SavedCheckpoint>& saved);
   Outcome stopped(Outcome outcome);
-  std::int64_t checkpoint_bytes() const;
 
   TrainerOptions options_;
   std::vector<StagePlan> plans_;
-  std::vector<checkpoint::ShardedTensor> parameters_;
   Ranks ranks_;
   Observer observer_;
   RunCheckpoints saves_;

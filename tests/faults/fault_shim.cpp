@@ -1,7 +1,8 @@
 // Preloaded into a program under test: strikes at the N-th call that changes something under a folder. So every write, fsync
 // and rename of a save can be the last one, or fail.
 //   MEDFUSE_FAULT=KIND:N       kill: SIGKILL in the place of the call; torn: a write does half of its work first; an errno
-//                              (EIO, ENOSPC, EROFS): the call fails; all: and so do all after it; count: nothing strikes
+//                              (EIO, ENOSPC, EROFS): the call fails; sleep-MS: it takes so many milliseconds longer; all-KIND:
+//                              and so do all after it; count: nothing strikes
 //   MEDFUSE_FAULT_PATH=TEXT    only paths that contain it count
 //   MEDFUSE_FAULT_RANK=R       only in this rank of an mpirun
 //   MEDFUSE_FAULT_LOG=FILE     gets a line "N NAME PATH" for each call that counts
@@ -14,11 +15,13 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -26,6 +29,7 @@ struct Settings {
   bool active = false, torn = false, kills = false, lasting = false;
   long strike = 0;  // 0: never
   int error = 0;
+  unsigned milliseconds = 0;
   std::string path, log;
 };
 
@@ -57,6 +61,7 @@ Settings read_settings() {
     s.lasting = true;
     kind.erase(0, 4);
   }
+  if (kind.starts_with("sleep-")) s.milliseconds = static_cast<unsigned>(std::atol(kind.c_str() + 6));
   s.error = error_named(kind);
   s.torn = kind == "torn";
   s.kills = s.torn || kind == "kill";
@@ -102,6 +107,7 @@ Verdict judge(const char* name, const std::string& path) {
     ::kill(::getpid(), SIGKILL);
     ::pause();
   }
+  if (s.milliseconds > 0) std::this_thread::sleep_for(std::chrono::milliseconds(s.milliseconds));
   errno = s.error;
   return s.error != 0 ? Verdict::fail : Verdict::go_on;
 }

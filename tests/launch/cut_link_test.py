@@ -9,8 +9,8 @@ import tempfile
 import time
 import unittest
 
-from medfuse_cli import ENVIRONMENT, PROGRAM, ROOT, medfuse, small_tables, write_config
-from stop_test import Job, checkpoints, metrics
+from medfuse_cli import ENVIRONMENT, PROGRAM, ROOT, medfuse
+from training_run import Job, checkpoints, metrics, pack_small
 from two_hosts import NAMES, NoHosts, TwoHosts
 
 STEPS = 400  # of the first stage: the job shall not be at its end when the link is cut
@@ -38,11 +38,7 @@ class CutLink(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.path = pathlib.Path(folder.name)
-        cls.config = write_config(cls.path / "small.cfg", **{"encoders.steps": STEPS, "fusion.steps": 2,
-                                                             "checkpoint.every": 10})
-        cls.packed = cls.path / "packed"
-        packed = medfuse("pack", "--config", cls.config, "--input", small_tables(cls.path / "tables"), "--output", cls.packed)
-        assert packed.code == 0, packed.err
+        cls.config, cls.packed = pack_small(cls.path, **{"encoders.steps": STEPS, "fusion.steps": 2, "checkpoint.every": 10})
 
     def job(self, run, *more, bare=False):
         """Rank 0 on the first host, rank 1 on the second. A bare mpirun does not ask whether a node is still there."""

@@ -9,8 +9,8 @@ import tempfile
 import time
 import unittest
 
-from medfuse_cli import ENVIRONMENT, PROGRAM, medfuse, small_tables, write_config
-from stop_test import Job, checkpoints, metrics
+from medfuse_cli import ENVIRONMENT, PROGRAM, medfuse
+from training_run import Job, checkpoints, metrics, pack_small, rank_of, running
 
 RANKS = 3
 STEPS = 400  # of each stage: the job shall not be at its end when the rank is stopped
@@ -20,35 +20,13 @@ ANSWERS = 5  # seconds for which the other ranks wait for an answer, before they
 LEAVING = 10  # seconds for mpirun to end all ranks, the stopped one too
 
 
-def rank_of(pid):
-    variables = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return next(int(v.split(b"=")[1]) for v in variables if v.startswith(b"OMPI_COMM_WORLD_RANK="))
-
-
-def running(pids):
-    """Those that are not gone. What nobody has asked for its exit code is still in the table, as a zombie."""
-    found = []
-    for pid in pids:
-        try:
-            state = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except OSError:
-            continue
-        if state != "Z":
-            found.append(pid)
-    return found
-
-
 class Hang(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
         cls.path = pathlib.Path(cls.folder.name)
-        cls.config = write_config(cls.path / "small.cfg", **{"encoders.steps": STEPS, "fusion.steps": 2,
-                                                             "checkpoint.every": 10})
-        cls.packed = cls.path / "packed"
-        packed = medfuse("pack", "--config", cls.config, "--input", small_tables(cls.path / "tables"), "--output", cls.packed)
-        assert packed.code == 0, packed.err
+        cls.config, cls.packed = pack_small(cls.path, **{"encoders.steps": STEPS, "fusion.steps": 2, "checkpoint.every": 10})
 
     def job(self, run):
         command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", RANKS, PROGRAM, "train", "--config", self.config,

@@ -26,11 +26,13 @@ class Result:
         return [line for line in self.err.splitlines() if line.startswith("medfuse")]
 
 
-def medfuse(*arguments, ranks=0, stdin=b"", timeout=300, cwd=ROOT):
+def medfuse(*arguments, ranks=0, stdin=b"", timeout=300, cwd=ROOT, environment=None):
+    """`environment`: variables in addition."""
     command = [PROGRAM, *map(str, arguments)]
     if ranks:
         command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), *command]
-    return Result(subprocess.run(command, env=ENVIRONMENT, input=stdin, capture_output=True, timeout=timeout, cwd=cwd))
+    return Result(subprocess.run(command, env={**ENVIRONMENT, **(environment or {})}, input=stdin, capture_output=True,
+                                 timeout=timeout, cwd=cwd))
 
 
 def small_tables(folder, patients=60):

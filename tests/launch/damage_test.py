@@ -1,0 +1,227 @@
+"""Runs that are damaged behind the program's back: a file that is gone, cut or changed in some byte, an edited manifest or
+configuration, an emptied folder, what a crash left. `checkpoint verify` names the file; whatever loads takes an older
+checkpoint and says so, or ends with one line; training goes on to the very weights of a run to which nothing happened.
+MEDFUSE_EVERY_FAULT=1: many more places."""
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+import unittest
+
+import h5py
+
+from medfuse_cli import medfuse
+from training_run import assert_same_run, checkpoints, cut_back, metrics, pack_small
+
+EVERY = "MEDFUSE_EVERY_FAULT" in os.environ
+RANKS = 2
+STEPS = 6                # of each stage
+SAVED = (3, 6, 9, 12)
+NEWEST, OLDER = 12, 9
+
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def places(path):
+    """Where to change a byte: the first, the last, and evenly in between."""
+    size, parts = path.stat().st_size, 30 if EVERY else 3
+    return [i * (size - 1) // parts for i in range(parts + 1)]
+
+
+def tensor_byte(path):
+    """In the middle of the largest tensor of the model, rather than of its optimiser, in a file of shards."""
+    found = []
+    with h5py.File(path) as file:
+        def visit(name, item):
+            if isinstance(item, h5py.Dataset) and not name.startswith("optimizer."):
+                found.append((item.nbytes, item.id.get_offset()))
+        file.visititems(visit)
+    size, offset = max(found)
+    return offset + size // 2
+
+
+class Damage(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.path = pathlib.Path(folder.name)
+        cls.config, cls.packed = pack_small(cls.path, **{"encoders.steps": STEPS, "fusion.steps": STEPS, "checkpoint.every": 3,
+                                                         "checkpoint.keep": 10})
+        cls.whole = cls.path / "whole"
+        done = cls.train(cls.whole)
+        assert done.code == 0, done.err
+
+    @classmethod
+    def train(cls, run, *more):
+        return medfuse("train", "--config", cls.config, "--data.path", cls.packed, "--run", run, *more, ranks=RANKS, timeout=60)
+
+    def copy(self, name, step=NEWEST):
+        cut_back(self.whole, self.path / name, step)
+        return self.path / name
+
+    @staticmethod
+    def checkpoint(run, step):
+        return run / "checkpoints" / f"step-{step:09d}"
+
+    def ends_with_one_line(self, result, *words, code=3):
+        self.assertEqual(result.code, code, result.err)
+        lines = [line for line in result.errors if not line.startswith("medfuse: warning: ")]
+        self.assertEqual(len(lines), 1, result.err)
+        for word in words:
+            self.assertIn(str(word), lines[0])
+
+    def predict(self, run, name, *more):
+        """What is predicted, or nothing, and the result of the command."""
+        output = self.path / f"{name}.csv"
+        done = medfuse("predict", "--run", run, "--data", self.packed, "--output", output, *more, timeout=60)
+        self.assertEqual(done.code == 0, output.exists(), done.err)
+        return output.read_text() if output.exists() else None, done
+
+    def ends_as_if_nothing_had_been(self, run, done):
+        self.assertEqual(done.code, 0, done.err)
+        assert_same_run(self, run, self.whole)
+        self.assertEqual([path.name for path in sorted((run / "checkpoints").iterdir())],
+                         [f"step-{step:09d}" for step in SAVED])
+
+    def test_training_goes_on_from_the_newest_sound_one(self):
+        run = self.copy("passed-over")
+        folder = run / "checkpoints"
+        for step in SAVED:
+            self.assertEqual(len(list(self.checkpoint(run, step).glob("rank-*.h5"))), RANKS)
+        (self.checkpoint(run, 12) / "rank-00001.h5").unlink()
+        tensors = self.checkpoint(run, 9) / "rank-00000.h5"
+        flip(tensors, tensor_byte(tensors))
+        manifest = self.checkpoint(run, 6) / "manifest.json"
+        edited = re.sub(r'"step": ?6,', '"step":7,', manifest.read_text(), count=1)
+        self.assertNotEqual(edited, manifest.read_text())
+        manifest.write_text(edited)
+        part = self.checkpoint(run, 3) / "rank-00001.h5"
+        os.truncate(part, part.stat().st_size - 1)
+        # What crashes left: an emptied folder, one without a manifest, a hidden one half written.
+        self.checkpoint(run, 15).mkdir()
+        self.checkpoint(run, 18).mkdir()
+        (self.checkpoint(run, 18) / "rank-00000.h5").write_bytes(tensors.read_bytes()[:5000])
+        (folder / ".step-000000021.partial").mkdir()
+        (folder / ".step-000000021.partial" / "rank-00000.h5").write_bytes(b"half")
+
+        before = metrics(run)
+        self.ends_with_one_line(self.train(run), folder, "none of its 6 checkpoints is sound")
+        self.assertEqual(metrics(run), before, "the record of what was trained is gone")
+        self.ends_with_one_line(medfuse("checkpoint", "list", "--run", run), "5 of 6 checkpoints are damaged")
+        self.ends_with_one_line(medfuse("checkpoint", "verify", "--run", run), "6 of 6 checkpoints are damaged")
+        shutil.rmtree(self.checkpoint(run, 3))
+        shutil.copytree(self.checkpoint(self.whole, 3), self.checkpoint(run, 3))
+        done = self.train(run)
+        warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
+        self.assertEqual(len(warnings), 5, done.err)
+        for line, what in zip(warnings, ["step-000000018/manifest.json: No such file",
+                                         "step-000000015/manifest.json: No such file",
+                                         "step-000000012/rank-00001.h5: No such file",
+                                         "step-000000009/rank-00000.h5: its content was changed or damaged (tensor ",
+                                         "step-000000006/manifest.json: was changed or damaged"]):
+            self.assertIn(what, line)
+            self.assertIn("delete", line)
+        self.assertIn("continuing behind step 3", done.err)
+        self.ends_as_if_nothing_had_been(run, done)
+
+    def test_a_byte_changed_in_each_file(self):
+        run = self.copy("flipped")
+        files = sorted(self.checkpoint(run, NEWEST).iterdir())
+        self.assertEqual([path.name for path in files], ["manifest.json", "rank-00000.h5", "rank-00001.h5"])
+        for path in files:
+            for at in places(path):
+                flip(path, at)
+                with self.subTest(file=path.name, byte=at):
+                    verified = medfuse("checkpoint", "verify", "--run", run, "--step", NEWEST)
+                    self.ends_with_one_line(verified, "1 of 1 checkpoints are damaged")
+                    named = re.findall(r"DAMAGED: (\S+?): ", verified.out)
+                    self.assertEqual(named, [str(path)], verified.out)
+                flip(path, at)
+        self.assertEqual(medfuse("checkpoint", "verify", "--run", run).code, 0)
+
+    def test_what_reads_a_damaged_one_takes_an_older_one_or_refuses(self):
+        run = self.copy("read")
+        good = {step: self.predict(run, f"good-{step}", "--checkpoint", step)[0] for step in (OLDER, NEWEST)}
+        self.assertNotEqual(good[OLDER], good[NEWEST])
+        folder = self.checkpoint(run, NEWEST)
+        for name in ["manifest.json", "rank-00000.h5", "rank-00001.h5"]:
+            path = folder / name
+            if name == "manifest.json":
+                chosen = places(path) if EVERY else [path.stat().st_size // 2]
+            else:
+                chosen = [tensor_byte(path), *(places(path) if EVERY else [])]
+            for at in chosen:
+                flip(path, at)
+                with self.subTest(file=name, byte=at):
+                    text, done = self.predict(run, f"{name}-{at}")
+                    self.assertEqual(done.code, 0, done.err)
+                    if f"medfuse: warning: {path}: " in done.err:
+                        self.assertEqual(text, good[OLDER], "neither the one nor the other")
+                    else:  # a byte that says nothing about what is read, such as HDF5's own
+                        self.assertNotIn("warning", done.err)
+                        self.assertEqual(text, good[NEWEST], "a wrong load that nobody notices")
+                        self.assertNotEqual(at, chosen[0])
+                flip(path, at)
+        # Where there is no other, or this very one is asked for.
+        path = folder / "rank-00001.h5"
+        os.truncate(path, path.stat().st_size // 2)
+        text, done = self.predict(run, "asked-for", "--checkpoint", NEWEST)
+        self.ends_with_one_line(done, f"checkpoint {NEWEST} is not sound")
+        self.assertIsNone(text)
+        for step in SAVED[:-1]:
+            shutil.rmtree(self.checkpoint(run, step))
+        text, done = self.predict(run, "alone")
+        self.ends_with_one_line(done, "none of its 1 checkpoints is sound")
+        self.assertIn(f"warning: {path}: ", done.err)
+        self.ends_with_one_line(medfuse("evaluate", "--run", run), "none of its 1 checkpoints is sound")
+        self.assertFalse((run / "evaluation.json").exists())
+        self.ends_with_one_line(self.train(run), "none of its 1 checkpoints is sound")
+
+    def test_a_changed_configuration_is_no_other_model(self):
+        """Of settings that leave every shape as it is: the tensors alone do not show it."""
+        run = self.copy("edited")
+        config = run / "config.cfg"
+        text = config.read_text()
+        for key, edited in [("lora_alpha", re.sub(r"(?m)^lora_alpha = .*$", "lora_alpha = 3", text)),
+                            ("precision", re.sub(r"(?m)^precision = .*$", "precision = f64", text))]:
+            self.assertNotEqual(edited, text)
+            config.write_text(edited)
+            predicted, done = self.predict(run, f"edited-{key}")
+            self.ends_with_one_line(done, config, key)
+            self.assertIsNone(predicted)
+            self.ends_with_one_line(medfuse("export", "--run", run, "--output", self.path / "exported"), config, key)
+            self.ends_with_one_line(self.train(run), run, key, code=2)
+        config.write_text(text)
+        self.assertIsNotNone(self.predict(run, "as-it-was")[0])
+
+    def test_damaged_metrics(self):
+        run = self.copy("metrics", 9)
+        path = run / "metrics.jsonl"
+        whole = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        self.ends_with_one_line(self.train(run), path, "is a folder")
+        path.rmdir()
+        lines = whole.splitlines(keepends=True)
+        lines[1] = os.urandom(300).replace(b"\n", b"") + b"\n"
+        path.write_bytes(b"".join(lines) + b'{"stage": "fus')
+        done = self.train(run)
+        self.assertEqual(done.code, 0, done.err)
+        self.assertRegex(done.err, rf"warning: {re.escape(str(path))}: 1 line [^\n]*left out")
+        steps = [(line["stage"], line["step"], line["loss"]) for line in metrics(run)]
+        expected = [(line["stage"], line["step"], line["loss"]) for line in metrics(self.whole)]
+        self.assertEqual(steps, expected[:1] + expected[2:])
+        path.write_bytes((self.whole / "metrics.jsonl").read_bytes())
+        self.ends_as_if_nothing_had_been(run, done)
+
+
+if __name__ == "__main__":
+    unittest.main()
