@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import unittest
 
-from medfuse_cli import SAMPLES, WEIGHTS, medfuse, small_tables, write_config
+from medfuse_cli import WEIGHTS, medfuse, small_tables, write_config
 
 
 class BadInput(unittest.TestCase):

@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from medfuse_cli import ENVIRONMENT, PROGRAM, ROOT, medfuse
+from medfuse_cli import ENVIRONMENT, PROGRAM, ROOT
 from training_run import Job, checkpoints, metrics, pack_small
 from two_hosts import NAMES, NoHosts, TwoHosts
 

@@ -3,16 +3,14 @@ configuration, an emptied folder, what a crash left. `checkpoint verify` names t
 checkpoint and says so, or ends with one line; training goes on to the very weights of a run to which nothing happened.
 MEDFUSE_EVERY_FAULT=1: many more places."""
 import os
-import pathlib
 import re
 import shutil
-import tempfile
 import unittest
 
 import h5py
 
 from medfuse_cli import medfuse
-from training_run import assert_same_run, checkpoints, cut_back, metrics, pack_small
+from training_run import RunCase, cut_back, metrics
 
 EVERY = "MEDFUSE_EVERY_FAULT" in os.environ
 RANKS = 2
@@ -47,21 +45,19 @@ def tensor_byte(path):
     return offset + size // 2
 
 
-class Damage(unittest.TestCase):
+class Damage(RunCase):
+    settings = {"encoders.steps": STEPS, "fusion.steps": STEPS, "checkpoint.every": 3, "checkpoint.keep": 10}
+
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.path = pathlib.Path(folder.name)
-        cls.config, cls.packed = pack_small(cls.path, **{"encoders.steps": STEPS, "fusion.steps": STEPS, "checkpoint.every": 3,
-                                                         "checkpoint.keep": 10})
+        super().setUpClass()
         cls.whole = cls.path / "whole"
         done = cls.train(cls.whole)
         assert done.code == 0, done.err
 
     @classmethod
     def train(cls, run, *more):
-        return medfuse("train", "--config", cls.config, "--data.path", cls.packed, "--run", run, *more, ranks=RANKS, timeout=60)
+        return medfuse(*cls.training(run, *more), ranks=RANKS, timeout=60)
 
     def copy(self, name, step=NEWEST):
         cut_back(self.whole, self.path / name, step)
@@ -70,13 +66,6 @@ class Damage(unittest.TestCase):
     @staticmethod
     def checkpoint(run, step):
         return run / "checkpoints" / f"step-{step:09d}"
-
-    def ends_with_one_line(self, result, *words, code=3):
-        self.assertEqual(result.code, code, result.err)
-        lines = [line for line in result.errors if not line.startswith("medfuse: warning: ")]
-        self.assertEqual(len(lines), 1, result.err)
-        for word in words:
-            self.assertIn(str(word), lines[0])
 
     def predict(self, run, name, *more):
         """What is predicted, or nothing, and the result of the command."""
@@ -87,7 +76,7 @@ class Damage(unittest.TestCase):
 
     def ends_as_if_nothing_had_been(self, run, done):
         self.assertEqual(done.code, 0, done.err)
-        assert_same_run(self, run, self.whole)
+        self.assert_same_run(run, self.whole)
         self.assertEqual([path.name for path in sorted((run / "checkpoints").iterdir())],
                          [f"step-{step:09d}" for step in SAVED])
 
@@ -113,10 +102,10 @@ class Damage(unittest.TestCase):
         (folder / ".step-000000021.partial" / "rank-00000.h5").write_bytes(b"half")
 
         before = metrics(run)
-        self.ends_with_one_line(self.train(run), folder, "none of its 6 checkpoints is sound")
+        self.assert_one_line(self.train(run), folder, "none of its 6 checkpoints is sound")
         self.assertEqual(metrics(run), before, "the record of what was trained is gone")
-        self.ends_with_one_line(medfuse("checkpoint", "list", "--run", run), "5 of 6 checkpoints are damaged")
-        self.ends_with_one_line(medfuse("checkpoint", "verify", "--run", run), "6 of 6 checkpoints are damaged")
+        self.assert_one_line(medfuse("checkpoint", "list", "--run", run), "5 of 6 checkpoints are damaged")
+        self.assert_one_line(medfuse("checkpoint", "verify", "--run", run), "6 of 6 checkpoints are damaged")
         shutil.rmtree(self.checkpoint(run, 3))
         shutil.copytree(self.checkpoint(self.whole, 3), self.checkpoint(run, 3))
         done = self.train(run)
@@ -141,7 +130,7 @@ class Damage(unittest.TestCase):
                 flip(path, at)
                 with self.subTest(file=path.name, byte=at):
                     verified = medfuse("checkpoint", "verify", "--run", run, "--step", NEWEST)
-                    self.ends_with_one_line(verified, "1 of 1 checkpoints are damaged")
+                    self.assert_one_line(verified, "1 of 1 checkpoints are damaged")
                     named = re.findall(r"DAMAGED: (\S+?): ", verified.out)
                     self.assertEqual(named, [str(path)], verified.out)
                 flip(path, at)
@@ -174,16 +163,16 @@ class Damage(unittest.TestCase):
         path = folder / "rank-00001.h5"
         os.truncate(path, path.stat().st_size // 2)
         text, done = self.predict(run, "asked-for", "--checkpoint", NEWEST)
-        self.ends_with_one_line(done, f"checkpoint {NEWEST} is not sound")
+        self.assert_one_line(done, f"checkpoint {NEWEST} is not sound")
         self.assertIsNone(text)
         for step in SAVED[:-1]:
             shutil.rmtree(self.checkpoint(run, step))
         text, done = self.predict(run, "alone")
-        self.ends_with_one_line(done, "none of its 1 checkpoints is sound")
+        self.assert_one_line(done, "none of its 1 checkpoints is sound")
         self.assertIn(f"warning: {path}: ", done.err)
-        self.ends_with_one_line(medfuse("evaluate", "--run", run), "none of its 1 checkpoints is sound")
+        self.assert_one_line(medfuse("evaluate", "--run", run), "none of its 1 checkpoints is sound")
         self.assertFalse((run / "evaluation.json").exists())
-        self.ends_with_one_line(self.train(run), "none of its 1 checkpoints is sound")
+        self.assert_one_line(self.train(run), "none of its 1 checkpoints is sound")
 
     def test_a_changed_configuration_is_no_other_model(self):
         """Of settings that leave every shape as it is: the tensors alone do not show it."""
@@ -195,10 +184,10 @@ class Damage(unittest.TestCase):
             self.assertNotEqual(edited, text)
             config.write_text(edited)
             predicted, done = self.predict(run, f"edited-{key}")
-            self.ends_with_one_line(done, config, key)
+            self.assert_one_line(done, config, key)
             self.assertIsNone(predicted)
-            self.ends_with_one_line(medfuse("export", "--run", run, "--output", self.path / "exported"), config, key)
-            self.ends_with_one_line(self.train(run), run, key, code=2)
+            self.assert_one_line(medfuse("export", "--run", run, "--output", self.path / "exported"), config, key)
+            self.assert_one_line(self.train(run), run, key, code=2)
         config.write_text(text)
         self.assertIsNotNone(self.predict(run, "as-it-was")[0])
 
@@ -208,7 +197,7 @@ class Damage(unittest.TestCase):
         whole = path.read_bytes()
         path.unlink()
         path.mkdir()
-        self.ends_with_one_line(self.train(run), path, "is a folder")
+        self.assert_one_line(self.train(run), path, "is a folder")
         path.rmdir()
         lines = whole.splitlines(keepends=True)
         lines[1] = os.urandom(300).replace(b"\n", b"") + b"\n"

@@ -5,12 +5,11 @@ import pathlib
 import re
 import signal
 import socket
-import tempfile
 import time
 import unittest
 
 from medfuse_cli import ENVIRONMENT, PROGRAM, medfuse
-from training_run import Job, checkpoints, metrics, pack_small, rank_of, running
+from training_run import Job, RunCase, checkpoints, metrics, rank_of, running
 
 RANKS = 3
 STEPS = 400  # of each stage: the job shall not be at its end when the rank is stopped
@@ -20,17 +19,11 @@ ANSWERS = 5  # seconds for which the other ranks wait for an answer, before they
 LEAVING = 10  # seconds for mpirun to end all ranks, the stopped one too
 
 
-class Hang(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        cls.path = pathlib.Path(cls.folder.name)
-        cls.config, cls.packed = pack_small(cls.path, **{"encoders.steps": STEPS, "fusion.steps": 2, "checkpoint.every": 10})
+class Hang(RunCase):
+    settings = {"encoders.steps": STEPS, "fusion.steps": 2, "checkpoint.every": 10}
 
     def job(self, run):
-        command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", RANKS, PROGRAM, "train", "--config", self.config,
-                   "--data.path", self.packed, "--run", run, *LIMITS]
+        command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", RANKS, PROGRAM, *self.training(run, *LIMITS)]
         job = Job(command, self.path / f"log-{run.name}", ENVIRONMENT)
         self.addCleanup(job.end)
         return job
@@ -66,8 +59,7 @@ class Hang(unittest.TestCase):
     def test_a_stopped_rank_is_named(self):
         run = self.stopped_rank_is_named(2)
         done = len(metrics(run))
-        again = medfuse("train", "--config", self.config, "--data.path", self.packed, "--run", run, "--stop.after", 1,
-                        ranks=RANKS)
+        again = medfuse(*self.training(run, "--stop.after", 1), ranks=RANKS)
         self.assertEqual(again.code, 85, again.err)
         self.assertIn("continuing behind step", again.err)
         self.assertGreater(len(metrics(run)), done - 10)

@@ -9,12 +9,11 @@ import os
 import pathlib
 import random
 import signal
-import tempfile
 import time
 import unittest
 
 from medfuse_cli import ENVIRONMENT, PROGRAM, ROOT, medfuse
-from training_run import Job, assert_same_run, checkpoints, metrics, pack_small, running
+from training_run import Job, RunCase, checkpoints, metrics, running
 
 KILLS = int(os.environ.get("MEDFUSE_KILLS", 9))
 SEED = int(os.environ.get("MEDFUSE_KILLS_SEED", random.SystemRandom().randrange(10**6)))
@@ -35,19 +34,10 @@ def hidden(run):
     return [path.name for path in (run / "checkpoints").glob(".*")]
 
 
-class Kills(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.path = pathlib.Path(folder.name)
-        cls.config, cls.packed = pack_small(cls.path, **{
-            "encoders.steps": STEPS, "fusion.steps": STEPS, "checkpoint.every": 3, "checkpoint.keep": 2,
-            "checkpoint.keep_every": 30, "validate.every": 12, "checkpoint.best": "true"})
-        cls.random = random.Random(SEED)
-
-    def train(self, mesh, run):
-        return ["train", "--config", self.config, "--data.path", self.packed, "--run", run, *mesh[1]]
+class Kills(RunCase):
+    settings = {"encoders.steps": STEPS, "fusion.steps": STEPS, "checkpoint.every": 3, "checkpoint.keep": 2,
+                "checkpoint.keep_every": 30, "validate.every": 12, "checkpoint.best": "true"}
+    random = random.Random(SEED)
 
     def moment(self, job, run, kind):
         """Waits for it; false if the job came to its end before."""
@@ -91,7 +81,7 @@ class Kills(unittest.TestCase):
 
     def struck(self, mesh, run):
         """One job and its kill; what was struck, or nothing if the job ended before."""
-        job = Job([ROOT / "launch" / "mpirun.sh", mesh[0], *self.train(mesh, run)], self.path / "log",
+        job = Job([ROOT / "launch" / "mpirun.sh", mesh[0], *self.training(run, *mesh[1])], self.path / "log",
                   {**ENVIRONMENT, "MEDFUSE": PROGRAM})
         self.addCleanup(job.end)
         kind = self.random.choices(list(MOMENTS), MOMENTS.values())[0]
@@ -120,7 +110,7 @@ class Kills(unittest.TestCase):
             if checkpoints(run):
                 verified = medfuse("checkpoint", "verify", "--run", run)
                 self.assertEqual(verified.code, 0, (struck, verified.out, verified.err))
-        done = medfuse(*self.train(mesh, run), ranks=mesh[0])
+        done = medfuse(*self.training(run, *mesh[1]), ranks=mesh[0])
         self.assertEqual(done.code, 0, done.err)
         return struck
 
@@ -129,13 +119,13 @@ class Kills(unittest.TestCase):
         kills, runs = [], 0
         for number, mesh in enumerate(MESHES, 1):
             whole = self.path / f"whole-{number}"
-            done = medfuse(*self.train(mesh, whole), ranks=mesh[0])
+            done = medfuse(*self.training(whole, *mesh[1]), ranks=mesh[0])
             self.assertEqual(done.code, 0, done.err)
             while len(kills) < KILLS * number // len(MESHES):
                 runs += 1
                 run = self.path / f"run-{runs}"
                 kills += self.killed_on(mesh, run, KILLS * number // len(MESHES) - len(kills))
-                assert_same_run(self, run, whole)
+                self.assert_same_run(run, whole)
         halves = sum(half for *_, half in kills)
         print(f"{len(kills)} kills of {runs} runs, each ended bit for bit; {halves} left a checkpoint half written or half deleted")
         for (kind, target), count in sorted(collections.Counter(kill[:2] for kill in kills).items()):

@@ -1,12 +1,10 @@
 """One run that goes on from mesh to mesh (data x tensor): 2x1, 1x3, 4x1, 1x1, in either stage, with other ways to share on
 each. Its losses and its last checkpoint are those of a run of one rank that nobody stopped."""
-import pathlib
 import signal
-import tempfile
 import unittest
 
 from medfuse_cli import ENVIRONMENT, PROGRAM, medfuse
-from training_run import Job, checkpoints, metrics, pack_small, tensors
+from training_run import Job, RunCase, checkpoints, metrics, tensors
 
 STEPS = 20  # of each stage
 # Ranks, and how they share: together all zero levels, both layouts, and tokens shared between projections.
@@ -28,23 +26,15 @@ TOLERANCE = 1e-8
 LEARNING_RATE = 1e-3
 
 
-class Meshes(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.path = pathlib.Path(folder.name)
-        self.config, self.packed = pack_small(self.path, **{
-            "encoders.steps": STEPS, "fusion.steps": STEPS, "checkpoint.every": 0, "precision": "f64",
-            "learning_rate": LEARNING_RATE})
-
-    def train(self, run, *more):
-        return ["train", "--config", self.config, "--data.path", self.packed, "--run", run, *more]
+class Meshes(RunCase):
+    settings = {"encoders.steps": STEPS, "fusion.steps": STEPS, "checkpoint.every": 0, "precision": "f64",
+                "learning_rate": LEARNING_RATE}
 
     def leg(self, run, ranks, options, stage):
         """Goes on for at least two steps of the stage, on these ranks; returns how many it were."""
         before = len(metrics(run))
         more = [word for key, value in options.items() for word in (f"--{key}", value)]
-        job = Job(["mpirun", "--oversubscribe", "--bind-to", "none", "-np", ranks, PROGRAM, *self.train(run, *more)],
+        job = Job(["mpirun", "--oversubscribe", "--bind-to", "none", "-np", ranks, PROGRAM, *self.training(run, *more)],
                   self.path / f"log-{before}", ENVIRONMENT)
         self.addCleanup(job.end)
         job.until(lambda: len([line for line in metrics(run)[before:] if line["stage"] == stage]) >= 2, "two steps")
@@ -59,10 +49,10 @@ class Meshes(unittest.TestCase):
 
     def test_a_run_goes_on_from_mesh_to_mesh(self):
         whole, run = self.path / "whole", self.path / "run"
-        done = medfuse(*self.train(whole))
+        done = medfuse(*self.training(whole))
         self.assertEqual(done.code, 0, done.err)
         legs = [self.leg(run, ranks, options, stage) for stage, meshes in MESHES.items() for ranks, options in meshes]
-        done = medfuse(*self.train(run))
+        done = medfuse(*self.training(run))
         self.assertEqual(done.code, 0, done.err)
 
         ours, theirs = metrics(run), metrics(whole)

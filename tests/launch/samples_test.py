@@ -1,6 +1,5 @@
 """The sample data sets pack with the configurations that come with them, and no configuration has drifted from the
 program's options."""
-import json
 import pathlib
 import tempfile
 import unittest

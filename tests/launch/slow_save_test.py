@@ -2,15 +2,13 @@
 job that waits longer ends with code 4 and a line that names the rank whose storage hangs. And steps: one that has been long
 teaches timeout.step that it may be so again."""
 import os
-import pathlib
 import re
 import socket
-import tempfile
 import time
 import unittest
 
 from medfuse_cli import medfuse
-from training_run import checkpoints, metrics, pack_small
+from training_run import RunCase, checkpoints, metrics
 
 RANKS = 2
 STEP = 3      # seconds allowed: what a loaded machine needs for one, and more
@@ -18,20 +16,14 @@ SLOW = 1.5 * STEP
 HANGS = 60    # seconds, of which the job shall not see the end
 
 
-class Slow(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.path = pathlib.Path(folder.name)
-        cls.config, cls.packed = pack_small(cls.path, **{"encoders.steps": 4, "fusion.steps": 2, "checkpoint.every": 3})
+class Slow(RunCase):
+    settings = {"encoders.steps": 4, "fusion.steps": 2, "checkpoint.every": 3}
 
     def train(self, run, *more, fault="count:0", path="", rank=0):
         begin = time.monotonic()
         environment = {"LD_PRELOAD": os.environ["MEDFUSE_FAULT_SHIM"], "MEDFUSE_FAULT": fault, "MEDFUSE_FAULT_PATH": str(path),
                        "MEDFUSE_FAULT_RANK": str(rank)}
-        done = medfuse("train", "--config", self.config, "--data.path", self.packed, "--run", run, "--timeout.step", STEP,
-                       *more, ranks=RANKS, timeout=120, environment=environment)
+        done = medfuse(*self.training(run, "--timeout.step", STEP, *more), ranks=RANKS, timeout=120, environment=environment)
         return done, time.monotonic() - begin
 
     def ends_with_a_line(self, done, rank, what, option):

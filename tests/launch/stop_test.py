@@ -4,38 +4,28 @@ import os
 import pathlib
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
 from medfuse_cli import ENVIRONMENT, PROGRAM, ROOT, medfuse
-from training_run import Job, assert_same_run, checkpoints, metrics, pack_small
+from training_run import Job, RunCase, checkpoints, metrics
 
 STEPS = 120  # of each stage
 RANKS = 2
 
 
-class Stop(unittest.TestCase):
+class Stop(RunCase):
+    settings = {"encoders.steps": STEPS, "fusion.steps": STEPS, "checkpoint.every": 0, "stop.margin": 1}
+
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.path = pathlib.Path(cls.folder.name)
-        cls.config, cls.packed = pack_small(cls.path, **{"encoders.steps": STEPS, "fusion.steps": STEPS, "checkpoint.every": 0,
-                                                         "stop.margin": 1})
+        super().setUpClass()
         cls.whole = cls.path / "whole"
-        done = medfuse("train", *cls.train(cls.whole), ranks=RANKS)
+        done = medfuse(*cls.training(cls.whole), ranks=RANKS)
         assert done.code == 0, done.err
 
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
-    @classmethod
-    def train(cls, run, *more):
-        return ["--config", cls.config, "--data.path", cls.packed, "--run", run, *more]
-
     def job(self, run, *more, bare=False, environment=None):
-        command = [PROGRAM, "train", *self.train(run, *more)]
+        command = [PROGRAM, *self.training(run, *more)]
         if bare:
             command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", RANKS, *command]
         else:
@@ -60,7 +50,7 @@ class Stop(unittest.TestCase):
         self.assertLess(len(metrics(run)), 2 * STEPS, "it was at its end: make the stages longer")
 
     def equals_the_whole(self, run):
-        assert_same_run(self, run, self.whole)
+        self.assert_same_run(run, self.whole)
         self.assertEqual([line["step"] for line in metrics(run)], 2 * list(range(1, STEPS + 1)))
 
     def test_a_run_that_is_stopped_in_every_way_ends_as_if_nobody_had(self):
@@ -98,7 +88,7 @@ class Stop(unittest.TestCase):
         self.stopped(job, run, f"the stop file {run / 'stop'}")
         self.assertFalse((run / "stop").exists(), "the next start would stop as well")
 
-        self.assertEqual(medfuse("train", *self.train(run), ranks=RANKS).code, 0)
+        self.assertEqual(medfuse(*self.training(run), ranks=RANKS).code, 0)
         self.equals_the_whole(run)
 
     def test_slurms_time_limit_that_changes(self):
@@ -141,7 +131,7 @@ class Stop(unittest.TestCase):
         self.assertIn("before the first step", job.text())
         self.assertEqual(checkpoints(run), before)
 
-        self.assertEqual(medfuse("train", *self.train(run), ranks=RANKS).code, 0)
+        self.assertEqual(medfuse(*self.training(run), ranks=RANKS).code, 0)
         self.equals_the_whole(run)
 
     def told_while_it_starts(self):
@@ -167,7 +157,7 @@ class Stop(unittest.TestCase):
         # A file that is there already, of a path of the user's own.
         file = self.path / "stop-here"
         file.touch()
-        stopped = medfuse("train", *self.train(run, "--stop.file", file), ranks=RANKS)
+        stopped = medfuse(*self.training(run, "--stop.file", file), ranks=RANKS)
         self.assertEqual(stopped.code, 85, stopped.err)
         self.assertIn(f"stopped before the first step: the stop file {file}", stopped.err)
         self.assertFalse(file.exists())
@@ -182,7 +172,7 @@ class Stop(unittest.TestCase):
                                      ("signals", "TERM,none", "stop.signals: 'none' is not known"),
                                      ("limit", "1", "stop.limit = 1 leaves no time to train before stop.margin = 1"),
                                      ("after", "-1", "stop.after"), ("file", self.path, "is a folder")]:
-            refused = medfuse("train", *self.train(self.path / "never", f"--stop.{option}", value))
+            refused = medfuse(*self.training(self.path / "never", f"--stop.{option}", value))
             self.assertEqual(refused.code, 2, refused.err)
             self.assertEqual(len(refused.errors), 1, refused.err)
             self.assertIn(words, refused.errors[0])

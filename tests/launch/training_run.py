@@ -6,7 +6,9 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+import unittest
 
 import h5py
 
@@ -117,14 +119,39 @@ def cut_back(whole, run, step):
     (run / "metrics.jsonl").write_text("".join(lines[:step]))
 
 
-def assert_same_run(test, run, whole):
-    """The run has done the steps of the whole one, each once and with its loss, and ends with its very checkpoint."""
-    steps = lambda folder: [(line["stage"], line["step"], line["loss"]) for line in metrics(folder)]
-    test.assertEqual(steps(run), steps(whole))
-    ours, theirs = tensors(checkpoints(run)[-1]), tensors(checkpoints(whole)[-1])
-    test.assertGreater(len(theirs), 20)
-    test.assertEqual(ours.keys(), theirs.keys())
-    for name, value in theirs.items():
-        test.assertEqual(ours[name].tobytes(), value.tobytes(), name)
-    verified = medfuse("checkpoint", "verify", "--run", run)
-    test.assertEqual(verified.code, 0, verified.out)
+class RunCase(unittest.TestCase):
+    """Tests of training runs on the small sample, packed in a folder of the class; `settings` are those of its configuration."""
+    settings = {}
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.path = pathlib.Path(folder.name)
+        cls.config, cls.packed = pack_small(cls.path, **cls.settings)
+
+    @classmethod
+    def training(cls, run, *more):
+        """What the program is told to train this run."""
+        return ["train", "--config", cls.config, "--data.path", cls.packed, "--run", run, *more]
+
+    def assert_same_run(self, run, whole):
+        """The run has done the steps of the whole one, each once and with its loss, and ends with its very checkpoint."""
+        steps = lambda folder: [(line["stage"], line["step"], line["loss"]) for line in metrics(folder)]
+        self.assertEqual(steps(run), steps(whole))
+        ours, theirs = tensors(checkpoints(run)[-1]), tensors(checkpoints(whole)[-1])
+        self.assertGreater(len(theirs), 20)
+        self.assertEqual(ours.keys(), theirs.keys())
+        for name, value in theirs.items():
+            self.assertEqual(ours[name].tobytes(), value.tobytes(), name)
+        verified = medfuse("checkpoint", "verify", "--run", run)
+        self.assertEqual(verified.code, 0, verified.out)
+
+    def assert_one_line(self, result, *words, code=3):
+        """Refused with this code and one line, besides warnings, with these words; returns it."""
+        self.assertEqual(result.code, code, result.err)
+        lines = [line for line in result.errors if not line.startswith("medfuse: warning: ")]
+        self.assertEqual(len(lines), 1, result.err)
+        for word in words:
+            self.assertIn(str(word), lines[0])
+        return lines[0]
