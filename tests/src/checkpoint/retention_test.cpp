@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "src/checkpoint/folder.h"
+#include "src/checkpoint/tensors.h"
 #include "src/checkpoint/writer.h"
 #include "tests/src/checkpoint/temporary_folder.h"
 
