@@ -16,7 +16,8 @@ if [ "${1:-}" = --all ]; then
   leaks=0
 fi
 cmake -B build-sanitized -G Ninja -DMEDFUSE_SANITIZE=address,undefined,float-cast-overflow \
-  ${MEDFUSE_DEPS:+-DMEDFUSE_DEPS="$MEDFUSE_DEPS"} ${MEDFUSE_TORCH:+-DMEDFUSE_TORCH="$MEDFUSE_TORCH"} \
+  ${MEDFUSE_HIDE_CUDA_TOOLKIT:+-DMEDFUSE_HIDE_CUDA_TOOLKIT=ON} ${MEDFUSE_DEPS:+-DMEDFUSE_DEPS="$MEDFUSE_DEPS"} \
+  ${MEDFUSE_TORCH:+-DMEDFUSE_TORCH="$MEDFUSE_TORCH"} \
   ${MEDFUSE_NVIDIA:+-DMEDFUSE_NVIDIA="$MEDFUSE_NVIDIA"} >build-sanitized.log 2>&1 || { cat build-sanitized.log >&2; exit 2; }
 rm -f build-sanitized.log
 cmake --build build-sanitized --parallel "${MEDFUSE_JOBS:-2}" --target "${targets[@]}"
