@@ -1,5 +1,4 @@
-// A shard of packed data whose checksum is right: what a mistake or ill will could write, where damage is caught before.
-// libhdf5 does see such a file.
+// A shard of packed data whose checksum is right: what a mistake or ill will could write; damage is caught before.
 #include <xxhash.h>
 
 #include "data/packed/reader.h"
