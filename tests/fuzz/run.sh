@@ -28,7 +28,10 @@ cmake -B build-fuzz -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DMEDFUSE_FUZZ=ON 
   ${MEDFUSE_NVIDIA:+-DMEDFUSE_NVIDIA="$MEDFUSE_NVIDIA"} >/dev/null
 cmake --build build-fuzz --parallel "${MEDFUSE_JOBS:-$(nproc)}" --target "${targets[@]/%/_fuzz}"
 
-[ ! -w /dev/shm ] || export TMPDIR=/dev/shm  # each input is written to a file
+# Each input is written to a file: in memory, in a folder that goes even if a target is killed.
+memory=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")" fuzz-XXXXXX)
+trap 'rm -rf "$probe" "$memory"' EXIT
+export TMPDIR=$memory
 export UBSAN_OPTIONS=print_stacktrace=1
 status=0
 for target in "${targets[@]}"; do
