@@ -46,7 +46,8 @@ MEDFUSE_INLINE float exponential(float x) {
   x = x < -60.0f ? -60.0f : x;
   x = x > 60.0f ? 60.0f : x;
   constexpr float round_magic = 12582912.0f;  // 1.5 * 2^23: adding it leaves no room for a fraction
-  const float n = (x * 1.44269504088896f + round_magic) - round_magic;
+  const float shifted = x * 1.44269504088896f + round_magic;  // its lowest bits are n
+  const float n = shifted - round_magic;
   const float r = (x - n * 0.693359375f) + n * 2.12194440054690e-4f;  // ln 2 in two parts
   float p = 1.0f / 5040;
   p = p * r + 1.0f / 720;
@@ -56,7 +57,7 @@ MEDFUSE_INLINE float exponential(float x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  return p * std::bit_cast<float>((static_cast<std::int32_t>(n) + 127) << 23);
+  return p * std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) + 127) << 23);
 }
 MEDFUSE_INLINE double exponential(double x) { return std::exp(x); }
 
