@@ -15,11 +15,7 @@ if [ "${1:-}" = --all ]; then
   selection=(-E '^(house|launch_|slurm_|bench_)')
   leaks=0
 fi
-cmake -B build-sanitized -G Ninja -DMEDFUSE_SANITIZE=address,undefined,float-cast-overflow \
-  ${MEDFUSE_HIDE_CUDA_TOOLKIT:+-DMEDFUSE_HIDE_CUDA_TOOLKIT=ON} ${MEDFUSE_DEPS:+-DMEDFUSE_DEPS="$MEDFUSE_DEPS"} \
-  ${MEDFUSE_TORCH:+-DMEDFUSE_TORCH="$MEDFUSE_TORCH"} \
-  ${MEDFUSE_NVIDIA:+-DMEDFUSE_NVIDIA="$MEDFUSE_NVIDIA"} >build-sanitized.log 2>&1 || { cat build-sanitized.log >&2; exit 2; }
-rm -f build-sanitized.log
+launch/configure.sh -B build-sanitized -G Ninja -DMEDFUSE_SANITIZE=address,undefined,float-cast-overflow
 cmake --build build-sanitized --parallel "${MEDFUSE_JOBS:-2}" --target "${targets[@]}"
 export ASAN_OPTIONS=detect_leaks=$leaks:detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1

@@ -24,6 +24,11 @@ checkpoint::ShardedTensor saved(checkpoint::ShardedTensor tensor) {
 
 }  // namespace
 
+std::string changed_settings(const checkpoint::Reader& reader, const std::string& config) {
+  const std::string saved = reader.extra().value("config", std::string());
+  return saved.empty() ? "" : differences(saved, config);
+}
+
 RunCheckpoints::RunCheckpoints(CheckpointOptions options, Tensors parameters,
                                std::vector<std::pair<std::string, std::int64_t>> stages, Ranks ranks)
     : options_(std::move(options)),
@@ -64,9 +69,8 @@ Position RunCheckpoints::position_of(const checkpoint::Reader& reader) const {
 }
 
 void RunCheckpoints::check_config(const checkpoint::Reader& reader) const {
-  const std::string before = reader.extra().value("config", std::string());
-  if (before.empty() || options_.config.empty()) return;
-  const std::string changed = differences(before, options_.config);
+  if (options_.config.empty()) return;
+  const std::string changed = changed_settings(reader, options_.config);
   if (!changed.empty()) {
     usage_error("{}: was saved with other settings: {}; keep them, or give another --run", reader.path().string(), changed);
   }

@@ -32,6 +32,10 @@ struct SavedCheckpoint {
   std::string warning;      ///< why an old one could not be deleted; usually empty
 };
 
+/// How the settings kept in a checkpoint differ from `config` where that changes the result (differences() of run_folder.h);
+/// empty: not at all, or none are kept.
+std::string changed_settings(const checkpoint::Reader& reader, const std::string& config);
+
 class RunCheckpoints {
  public:
   using Tensors = std::vector<checkpoint::ShardedTensor>;

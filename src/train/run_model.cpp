@@ -12,7 +12,7 @@
 #include "src/checkpoint/reader.h"
 #include "src/model/lora.h"
 #include "src/parallel/weight_shards.h"
-#include "src/train/run_folder.h"
+#include "src/train/run_checkpoints.h"
 
 namespace medfuse::train {
 namespace fs = std::filesystem;
@@ -126,10 +126,8 @@ std::vector<checkpoint::ShardedTensor> trainable_blocks(const model::MedfuseMode
 }
 
 void check_settings_of(const checkpoint::Reader& reader, const fs::path& run) {
-  const std::string saved = reader.extra().value("config", std::string());
-  if (saved.empty()) return;  // by a program that did not keep them
   const fs::path config = run / "config.cfg";
-  const std::string changed = differences(saved, read_file(config));
+  const std::string changed = changed_settings(reader, read_file(config));
   if (!changed.empty()) {
     data_error("{}: was changed since {} was saved with it: {}; restore it", config.string(), reader.path().filename().string(),
                changed);

@@ -22,10 +22,8 @@ printf 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned lon
 "$compiler" -fsanitize=fuzzer,address,undefined "$probe/a.cpp" -o "$probe/a" 2>"$probe/log" ||
   die "$compiler has no libFuzzer or sanitizers: $(head -1 "$probe/log"); on Debian they come with clang (libclang-rt-*-dev)"
 
-cmake -B build-fuzz -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DMEDFUSE_FUZZ=ON -DMEDFUSE_SANITIZE=address,undefined,float-cast-overflow \
-  ${MEDFUSE_HIDE_CUDA_TOOLKIT:+-DMEDFUSE_HIDE_CUDA_TOOLKIT=ON} ${MEDFUSE_DEPS:+-DMEDFUSE_DEPS="$MEDFUSE_DEPS"} \
-  ${MEDFUSE_TORCH:+-DMEDFUSE_TORCH="$MEDFUSE_TORCH"} \
-  ${MEDFUSE_NVIDIA:+-DMEDFUSE_NVIDIA="$MEDFUSE_NVIDIA"} >/dev/null
+launch/configure.sh -B build-fuzz -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DMEDFUSE_FUZZ=ON \
+  -DMEDFUSE_SANITIZE=address,undefined,float-cast-overflow
 cmake --build build-fuzz --parallel "${MEDFUSE_JOBS:-$(nproc)}" --target "${targets[@]/%/_fuzz}"
 
 # Each input is written to a file: in memory, in a folder that goes even if a target is killed.

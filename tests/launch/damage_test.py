@@ -51,9 +51,7 @@ class Damage(RunCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.whole = cls.path / "whole"
-        done = cls.train(cls.whole)
-        assert done.code == 0, done.err
+        cls.whole = cls.undisturbed("whole", ranks=RANKS)
 
     @classmethod
     def train(cls, run, *more):

@@ -118,9 +118,7 @@ class Kills(RunCase):
         print(f"\nMEDFUSE_KILLS_SEED={SEED}", flush=True)
         kills, runs = [], 0
         for number, mesh in enumerate(MESHES, 1):
-            whole = self.path / f"whole-{number}"
-            done = medfuse(*self.training(whole, *mesh[1]), ranks=mesh[0])
-            self.assertEqual(done.code, 0, done.err)
+            whole = self.undisturbed(f"whole-{number}", *mesh[1], ranks=mesh[0])
             while len(kills) < KILLS * number // len(MESHES):
                 runs += 1
                 run = self.path / f"run-{runs}"

@@ -48,9 +48,7 @@ class Meshes(RunCase):
         return len(metrics(run)) - before
 
     def test_a_run_goes_on_from_mesh_to_mesh(self):
-        whole, run = self.path / "whole", self.path / "run"
-        done = medfuse(*self.training(whole))
-        self.assertEqual(done.code, 0, done.err)
+        whole, run = self.undisturbed("whole", ranks=0), self.path / "run"
         legs = [self.leg(run, ranks, options, stage) for stage, meshes in MESHES.items() for ranks, options in meshes]
         done = medfuse(*self.training(run))
         self.assertEqual(done.code, 0, done.err)

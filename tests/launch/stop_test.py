@@ -20,9 +20,7 @@ class Stop(RunCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.whole = cls.path / "whole"
-        done = medfuse(*cls.training(cls.whole), ranks=RANKS)
-        assert done.code == 0, done.err
+        cls.whole = cls.undisturbed("whole", ranks=RANKS)
 
     def job(self, run, *more, bare=False, environment=None):
         command = [PROGRAM, *self.training(run, *more)]

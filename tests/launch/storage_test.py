@@ -55,10 +55,8 @@ class Storage(RunCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.whole = cls.path / "whole"
         log = cls.path / "calls"
-        done = cls.train(cls.whole, fault=cls.fault("count:0", "/.step-", log=log))
-        assert done.code == 0, done.err
+        cls.whole = cls.undisturbed("whole", ranks=RANKS, environment=cls.fault("count:0", "/.step-", log=log))
         cls.calls = cls.read_calls(log)
 
     @classmethod

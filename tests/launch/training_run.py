@@ -135,6 +135,14 @@ class RunCase(unittest.TestCase):
         """What the program is told to train this run."""
         return ["train", "--config", cls.config, "--data.path", cls.packed, "--run", run, *more]
 
+    @classmethod
+    def undisturbed(cls, name, *more, ranks, environment=None):
+        """The folder of a run of this name that is trained to its end."""
+        run = cls.path / name
+        done = medfuse(*cls.training(run, *more), ranks=ranks, environment=environment)
+        assert done.code == 0, done.err
+        return run
+
     def assert_same_run(self, run, whole):
         """The run has done the steps of the whole one, each once and with its loss, and ends with its very checkpoint."""
         steps = lambda folder: [(line["stage"], line["step"], line["loss"]) for line in metrics(folder)]

@@ -104,29 +104,38 @@ TEST(Packed, WithoutLabelsOrLabs) {
   EXPECT_EQ(PackedReader(scratch.path()).sample(3).tokens, example_sample(3).tokens);
 }
 
-TEST(Packed, ReadByManyThreads) {
-  const Scratch scratch;
-  write_example(scratch.path());
-  const PackedReader reader(scratch.path());
+/// Samples [0, samples) by four threads, each in an order of its own.
+void expect_read_by_threads(const PackedReader& reader, std::int64_t samples, std::int64_t reads) {
   std::vector<std::thread> threads;
   for (std::int64_t t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
-      for (std::int64_t i = 0; i < 400; ++i) expect_example(reader.sample((i * 7 + t) % 20), (i * 7 + t) % 20);
+      for (std::int64_t i = 0; i < reads; ++i) expect_example(reader.sample((i * 7 + t) % samples), (i * 7 + t) % samples);
     });
   }
   for (std::thread& thread : threads) thread.join();
 }
 
-TEST(Packed, MoreShardsThanOpenFiles) {
-  const Scratch scratch;
+/// One sample in each shard.
+void write_many_shards(const std::filesystem::path& folder, std::int64_t shards) {
   PackedIndex index;
   index.info = example_info();
-  index.info.samples = 300;
-  for (std::int64_t i = 0; i < 300; ++i) {
+  index.info.samples = shards;
+  for (std::int64_t i = 0; i < shards; ++i) {
     const Sample sample = example_sample(i);
-    index.shards.push_back(write_shard(scratch.path(), i, index.info, std::span(&sample, 1)));
+    index.shards.push_back(write_shard(folder, i, index.info, std::span(&sample, 1)));
   }
-  write_index(scratch.path(), index);
+  write_index(folder, index);
+}
+
+TEST(Packed, ReadByManyThreads) {
+  const Scratch scratch;
+  write_example(scratch.path());
+  expect_read_by_threads(PackedReader(scratch.path()), 20, 400);
+}
+
+TEST(Packed, MoreShardsThanOpenFiles) {
+  const Scratch scratch;
+  write_many_shards(scratch.path(), 300);
   const PackedReader reader(scratch.path());
   for (int round = 0; round < 2; ++round) {
     for (std::int64_t i = 0; i < 300; ++i) expect_example(reader.sample(i), i);
@@ -135,22 +144,8 @@ TEST(Packed, MoreShardsThanOpenFiles) {
 
 TEST(Packed, ManyThreadsAndMoreShardsThanOpenFiles) {
   const Scratch scratch;
-  PackedIndex index;
-  index.info = example_info();
-  index.info.samples = 150;
-  for (std::int64_t i = 0; i < 150; ++i) {
-    const Sample sample = example_sample(i);
-    index.shards.push_back(write_shard(scratch.path(), i, index.info, std::span(&sample, 1)));
-  }
-  write_index(scratch.path(), index);
-  const PackedReader reader(scratch.path());
-  std::vector<std::thread> threads;
-  for (std::int64_t t = 0; t < 4; ++t) {
-    threads.emplace_back([&, t] {
-      for (std::int64_t i = 0; i < 600; ++i) expect_example(reader.sample((i * 7 + t) % 150), (i * 7 + t) % 150);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+  write_many_shards(scratch.path(), 150);
+  expect_read_by_threads(PackedReader(scratch.path()), 150, 600);
 }
 
 TEST(Packed, DamagedShardsAreOneClearError) {
