@@ -7,11 +7,11 @@
 #include "base/files.h"
 #include "cluster/together.h"
 #include "data/cohort/pack.h"
-#include "data/packed/info_json.h"
 #include "data/tokenizer/tokenizer.h"
 #include "launch/command.h"
 #include "launch/pack_options.h"
 #include "launch/train_options.h"
+#include "src/train/run_folder.h"
 
 namespace medfuse::launch {
 
@@ -86,9 +86,7 @@ class PackCommand : public Command {
   /// configuration file may be the one that the run's own data was packed with, and so name the rest; a command line that
   /// does means to change it.
   data::PackOptions like_options(const OptionTable& options) {
-    const fs::path index = fs::path(like_) / "data.json";
-    if (!fs::exists(index)) data_error("--like {}: no run folder: data.json is missing", like_);
-    auto pack = data::options_like(data::read_index(index).info);
+    auto pack = data::options_like(train::trained_on(like_));
     if (options.set("bad_rows")) pack.bad_rows = settings_.pack.bad_rows;
     if (options.set("shard_samples")) pack.shard_samples = settings_.pack.shard_samples;
     for (const auto& row : data::table_options()) {

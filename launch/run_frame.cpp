@@ -7,10 +7,10 @@
 #include "base/files.h"
 #include "cluster/device.h"
 #include "cluster/together.h"
-#include "data/packed/info_json.h"
 #include "launch/ranges.h"
 #include "launch/train_options.h"
 #include "src/checkpoint/reader.h"
+#include "src/train/run_folder.h"
 
 namespace medfuse::launch {
 namespace fs = std::filesystem;
@@ -90,8 +90,7 @@ OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
   cluster::together(process, [&] {
     if (!selection.model.empty()) open.options.text.model = selection.model;
     open.data = selection.data.empty() ? open.options.data : selection.data;
-    const fs::path index = fs::path(selection.run) / "data.json";
-    open.trained = data::read_index(index).info;
+    open.trained = train::trained_on(selection.run);
     if (selection.needs_data) {
       open.reader = std::make_unique<data::PackedReader>(open.data);
       train::check_same_inputs(open.reader->info(), open.trained, open.data);

@@ -1,7 +1,10 @@
 #include "data/packed/info_json.h"
 
+#include <string_view>
 #include <type_traits>
+#include <utility>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/json.h"
@@ -14,22 +17,27 @@ using nlohmann::json;
 
 constexpr const char* index_format = "medfuse packed data";
 
-[[noreturn]] void wrong_type(const char* key, const std::string& where) {
-  data_error("{}: key '{}' has a wrong type: pack the data again", where, key);
-}
+/// Where an index lies, and what to do if it is no good.
+struct Source {
+  std::string where, remedy;
+
+  template <class... Args>
+  [[noreturn]] void fail(fmt::format_string<Args...> what, Args&&... args) const {
+    data_error("{}: {}: {}", where, fmt::format(what, std::forward<Args>(args)...), remedy);
+  }
+};
 
 template <class T>
-T get(const json& object, const char* key, const std::string& where) {
+T get(const json& object, const char* key, const Source& source) {
   const auto found = object.is_object() ? object.find(key) : object.end();
-  if (!object.is_object() || found == object.end()) {
-    data_error("{}: key '{}' is missing: pack the data again", where, key);
-  }
+  if (!object.is_object() || found == object.end()) source.fail("key '{}' is missing", key);
+  constexpr const char* wrong_type = "key '{}' has a wrong type";
   // The library would cast any number to any other.
-  if (std::is_integral_v<T> && !std::is_same_v<T, bool> && !found->is_number_integer()) wrong_type(key, where);
+  if (std::is_integral_v<T> && !std::is_same_v<T, bool> && !found->is_number_integer()) source.fail(wrong_type, key);
   try {
     return found->get<T>();
   } catch (const json::exception&) {
-    wrong_type(key, where);
+    source.fail(wrong_type, key);
   }
 }
 
@@ -41,28 +49,73 @@ json labs_to_json(const std::vector<LabColumn>& labs) {
   return out;
 }
 
-std::vector<LabColumn> labs_from_json(const json& list, const std::string& where) {
+std::vector<LabColumn> labs_from_json(const json& list, const Source& source) {
   std::vector<LabColumn> labs;
   for (const json& entry : list) {
-    LabColumn lab{get<std::int64_t>(entry, "item", where), get<std::string>(entry, "name", where),
-                  get<std::string>(entry, "unit", where), get<double>(entry, "low", where),
-                  get<double>(entry, "high", where)};
-    if (!(lab.high > lab.low)) data_error("{}: lab item {} has no scale: pack the data again", where, lab.item);
+    LabColumn lab{get<std::int64_t>(entry, "item", source), get<std::string>(entry, "name", source),
+                  get<std::string>(entry, "unit", source), get<double>(entry, "low", source),
+                  get<double>(entry, "high", source)};
+    if (!(lab.high > lab.low)) source.fail("lab item {} has no scale", lab.item);
     labs.push_back(std::move(lab));
   }
   return labs;
 }
 
-std::uint64_t parse_hex(const std::string& text, const std::string& where) {
-  std::size_t used = 0;
-  std::uint64_t value = 0;
-  try {
-    value = std::stoull(text, &used, 16);
-  } catch (const std::exception&) {
-    used = 0;
+PackedInfo info_from_json(const json& object, const Source& source) {
+  using Names = std::vector<std::string>;
+  PackedInfo info;
+  info.diseases = get<Names>(object, "diseases", source);
+  info.disease_codes = get<std::vector<Names>>(object, "disease_codes", source);
+  info.labs = labs_from_json(get<json>(object, "labs", source), source);
+  info.has_labels = get<bool>(object, "has_labels", source);
+  info.tokenizer = get<std::string>(object, "tokenizer", source);
+  info.tokenizer_fingerprint = get<std::string>(object, "tokenizer_fingerprint", source);
+  info.vocabulary = get<std::int64_t>(object, "vocabulary", source);
+  info.max_tokens = get<std::int64_t>(object, "max_tokens", source);
+  info.sections = get<Names>(object, "sections", source);
+  info.categories = get<Names>(object, "categories", source);
+  info.abnormal_labs = get<bool>(object, "abnormal_labs", source);
+  info.abnormal_flags = get<Names>(object, "abnormal_flags", source);
+  info.tables = get<std::map<std::string, std::string>>(object, "tables", source);
+  info.lab_value = get<std::string>(object, "lab_value", source);
+  info.window_hours = get<double>(object, "window_hours", source);
+  info.samples = get<std::int64_t>(object, "samples", source);
+  if (!info.disease_codes.empty() && info.disease_codes.size() != info.diseases.size()) {
+    source.fail("keys 'diseases' and 'disease_codes' differ in length");
   }
-  if (used == 0 || used != text.size()) data_error("{}: a checksum is not hexadecimal: pack the data again", where);
-  return value;
+  if (info.samples < 0 || info.vocabulary < 1 || info.max_tokens < 1) {
+    source.fail("'samples', 'vocabulary' or 'max_tokens' is out of range");
+  }
+  return info;
+}
+
+ShardEntry shard_from_json(const json& entry, const Source& source) {
+  const auto checksum = from_hex(get<std::string>(entry, "xxh64", source));
+  if (!checksum) source.fail("a checksum is not 16 hex digits");
+  ShardEntry shard{get<std::string>(entry, "file", source), get<std::int64_t>(entry, "samples", source),
+                   get<std::uint64_t>(entry, "bytes", source), *checksum, {}};
+  const json arrays = get<json>(entry, "arrays", source);
+  for (const auto& [name, at] : arrays.items()) shard.arrays[name] = get<std::uint64_t>(arrays, name.c_str(), source);
+  if (shard.file.empty() || shard.file.find('/') != std::string::npos) source.fail("a shard's file is not a plain name");
+  return shard;
+}
+
+/// The index as JSON, once its seal, format and version are right.
+json open_index(const std::string& text, const Source& source) {
+  const Seal state = check_seal(text);
+  if (state == Seal::broken) source.fail("was changed or damaged: its checksum does not fit");
+  json object = parse_json(text);
+  if (object.is_discarded()) source.fail("is not valid JSON");
+  if (get<std::string>(object, "format", source) != index_format) {
+    data_error("{}: is not an index of packed data: give a folder that `medfuse pack` wrote", source.where);
+  }
+  const auto version = get<std::int64_t>(object, "version", source);
+  if (version != packed_format_version) {
+    data_error("{}: has format version {}, this program reads {}: pack the data again, or use the program that wrote it",
+               source.where, version, packed_format_version);
+  }
+  if (state == Seal::missing) source.fail("was changed or damaged: its first line is not its checksum");
+  return object;
 }
 
 }  // namespace
@@ -86,84 +139,39 @@ json info_to_json(const PackedInfo& info) {
           {"samples", info.samples}};
 }
 
-PackedInfo info_from_json(const json& object, const std::string& where) {
-  using Names = std::vector<std::string>;
-  PackedInfo info;
-  info.diseases = get<Names>(object, "diseases", where);
-  info.disease_codes = get<std::vector<Names>>(object, "disease_codes", where);
-  info.labs = labs_from_json(get<json>(object, "labs", where), where);
-  info.has_labels = get<bool>(object, "has_labels", where);
-  info.tokenizer = get<std::string>(object, "tokenizer", where);
-  info.tokenizer_fingerprint = get<std::string>(object, "tokenizer_fingerprint", where);
-  info.vocabulary = get<std::int64_t>(object, "vocabulary", where);
-  info.max_tokens = get<std::int64_t>(object, "max_tokens", where);
-  info.sections = get<Names>(object, "sections", where);
-  info.categories = get<Names>(object, "categories", where);
-  info.abnormal_labs = get<bool>(object, "abnormal_labs", where);
-  info.abnormal_flags = get<Names>(object, "abnormal_flags", where);
-  info.tables = get<std::map<std::string, std::string>>(object, "tables", where);
-  info.lab_value = get<std::string>(object, "lab_value", where);
-  info.window_hours = get<double>(object, "window_hours", where);
-  info.samples = get<std::int64_t>(object, "samples", where);
-  if (!info.disease_codes.empty() && info.disease_codes.size() != info.diseases.size()) {
-    data_error("{}: keys 'diseases' and 'disease_codes' differ in length: pack the data again", where);
-  }
-  if (info.samples < 0 || info.vocabulary < 1 || info.max_tokens < 1) {
-    data_error("{}: 'samples', 'vocabulary' or 'max_tokens' is out of range: pack the data again", where);
-  }
-  return info;
-}
-
 void write_index(const std::filesystem::path& folder, const PackedIndex& index) {
   json shards = json::array();
   for (const ShardEntry& shard : index.shards) {
     shards.push_back({{"file", shard.file},
                       {"samples", shard.samples},
                       {"bytes", shard.bytes},
-                      {"xxh64", fmt::format("{:016x}", shard.checksum)},
+                      {"xxh64", hex(shard.checksum)},
                       {"arrays", shard.arrays}});
   }
   const json object = {
       {"format", index_format}, {"version", packed_format_version}, {"info", info_to_json(index.info)}, {"shards", shards}};
-  write_file_atomically(folder / "index.json", object.dump(1) + "\n");
+  const std::string text = object.dump(1) + "\n";
+  write_file_atomically(folder / "index.json", seal(std::string_view(text).substr(std::string_view("{\n").size())));
 }
 
-PackedIndex read_index(const std::filesystem::path& file) {
-  const std::string where = file.string();
+PackedIndex read_index(const std::filesystem::path& file, const std::string& remedy) {
+  const Source source{file.string(), remedy};
   if (!std::filesystem::exists(file)) {
-    data_error("{}: not there, so the folder holds no complete packed data set: run `medfuse pack`", where);
+    data_error("{}: not there, so the folder holds no complete packed data set: run `medfuse pack`", source.where);
   }
-  const json object = parse_json(read_file(file));
-  if (object.is_discarded()) data_error("{}: is not valid JSON: pack the data again", where);
-  if (get<std::string>(object, "format", where) != index_format) {
-    data_error("{}: is not an index of packed data: give a folder that `medfuse pack` wrote", where);
-  }
-  const auto version = get<std::int64_t>(object, "version", where);
-  if (version != packed_format_version) {
-    data_error("{}: has format version {}, this program reads {}: pack the data again", where, version, packed_format_version);
-  }
+  const json object = open_index(read_file(file), source);
   PackedIndex index;
-  index.info = info_from_json(get<json>(object, "info", where), where);
+  index.info = info_from_json(get<json>(object, "info", source), source);
   std::int64_t total = 0;
-  for (const json& entry : get<json>(object, "shards", where)) {
-    ShardEntry shard{get<std::string>(entry, "file", where), get<std::int64_t>(entry, "samples", where),
-                     get<std::uint64_t>(entry, "bytes", where),
-                     parse_hex(get<std::string>(entry, "xxh64", where), where),
-                     {}};
-    const json arrays = get<json>(entry, "arrays", where);
-    for (const auto& [name, at] : arrays.items()) shard.arrays[name] = get<std::uint64_t>(arrays, name.c_str(), where);
-    if (shard.file.empty() || shard.file.find('/') != std::string::npos) {
-      data_error("{}: a shard's file is not a plain name: pack the data again", where);
-    }
+  for (const json& entry : get<json>(object, "shards", source)) {
+    ShardEntry shard = shard_from_json(entry, source);
     if (shard.samples < 1 || shard.samples > index.info.samples - total) {
-      data_error("{}: the shards' samples do not add up to {}: pack the data again", where, index.info.samples);
+      source.fail("the shards' samples do not add up to {}", index.info.samples);
     }
     total += shard.samples;
     index.shards.push_back(std::move(shard));
   }
-  if (total != index.info.samples) {
-    data_error("{}: the shards hold {} samples instead of {}: pack the data again", where, total, index.info.samples);
-  }
+  if (total != index.info.samples) source.fail("the shards hold {} samples instead of {}", total, index.info.samples);
   return index;
 }
 

@@ -27,12 +27,11 @@ struct PackedIndex {
 };
 
 nlohmann::json info_to_json(const PackedInfo& info);
-/// `where` names the source in errors. Throws Error(data) for a missing or ill-typed key.
-PackedInfo info_from_json(const nlohmann::json& json, const std::string& where);
 
-/// Writes FOLDER/index.json, atomically.
+/// Writes FOLDER/index.json, sealed (base/checksum.h), atomically.
 void write_index(const std::filesystem::path& folder, const PackedIndex& index);
-/// Reads an index.json. Throws Error(data) naming the file and key if it is missing, broken or of a newer format.
-PackedIndex read_index(const std::filesystem::path& file);
+/// Reads an index.json. Throws Error(data) naming the file, the key and the `remedy` if it is missing, damaged or of another
+/// format version.
+PackedIndex read_index(const std::filesystem::path& file, const std::string& remedy = "pack the data again");
 
 }  // namespace medfuse::data

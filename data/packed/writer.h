@@ -12,7 +12,7 @@
 
 namespace medfuse::data {
 
-inline constexpr std::int64_t packed_format_version = 2;
+inline constexpr std::int64_t packed_format_version = 3;
 
 /// Names of a shard's datasets.
 std::vector<std::string> dataset_names(const PackedInfo& info);

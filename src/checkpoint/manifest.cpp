@@ -1,10 +1,8 @@
 #include "src/checkpoint/manifest.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
-#include <charconv>
 
+#include "base/checksum.h"
 #include "base/files.h"
 #include "base/json.h"
 #include "src/checkpoint/dtype.h"
@@ -17,8 +15,6 @@ namespace {
 
 constexpr const char* kFormat = "medfuse-checkpoint";
 constexpr std::int64_t kVersion = 1;
-constexpr std::string_view kFirstLine = "{\"xxh64\": \"";
-constexpr std::size_t kFirstLineBytes = kFirstLine.size() + 16 + 3;  // 16 digits, quote, comma, newline
 
 /// Reads one level of the manifest; every failure names the place.
 class Fields {
@@ -138,14 +134,9 @@ void check_file_size(const fs::path& folder, const FileEntry& file) {
 }
 
 json parse_text(const std::string& text, const Fields& root) {
-  const std::string_view view = text;
-  if (view.size() < kFirstLineBytes || !view.starts_with(kFirstLine) || view[kFirstLineBytes - 1] != '\n') {
-    root.fail("is not the manifest of a checkpoint");
-  }
-  const std::string_view body = view.substr(kFirstLineBytes);
-  if (from_hex(view.substr(kFirstLine.size(), 16)) != XXH64(body.data(), body.size(), 0)) {
-    root.fail("was changed or damaged: its checksum does not fit");
-  }
+  const Seal state = check_seal(text);
+  if (state == Seal::missing) root.fail("is not the manifest of a checkpoint");
+  if (state == Seal::broken) root.fail("was changed or damaged: its checksum does not fit");
   json parsed = parse_json(text);
   if (parsed.is_discarded()) root.fail("is not valid JSON");
   return parsed;
@@ -170,16 +161,6 @@ std::int64_t shard_bytes(const TensorInfo& tensor, const Shard& shard) {
   return volume(shard.box.extent).value() * dtype_bytes(tensor.dtype);
 }
 
-std::string hex(std::uint64_t checksum) { return fmt::format("{:016x}", checksum); }
-
-std::optional<std::uint64_t> from_hex(std::string_view text) {
-  std::uint64_t value = 0;
-  if (text.size() != 16) return std::nullopt;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 json shard_to_json(const Shard& shard) {
   json blocks = json::array();
   for (const std::uint64_t block : shard.blocks) blocks.push_back(hex(block));
@@ -200,12 +181,11 @@ std::string to_text(const Manifest& manifest) {
                        {"shape", tensor.info.shape},
                        {"shards", std::move(shards)}});
   }
-  const std::string body = fmt::format(
+  return seal(fmt::format(
       " \"format\": \"{}\",\n \"version\": {},\n \"step\": {},\n \"block_bytes\": {},\n \"extra\": {},\n \"files\": "
       "{},\n"
       " \"tensors\": {}}}\n",
-      kFormat, kVersion, manifest.step, kBlockBytes, manifest.extra.dump(), lines(files), lines(tensors));
-  return std::string(kFirstLine) + hex(XXH64(body.data(), body.size(), 0)) + "\",\n" + body;
+      kFormat, kVersion, manifest.step, kBlockBytes, manifest.extra.dump(), lines(files), lines(tensors)));
 }
 
 Manifest read_manifest(const fs::path& folder) {

@@ -5,9 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "src/checkpoint/box.h"
@@ -51,7 +49,7 @@ struct Manifest {
 
 std::int64_t shard_bytes(const TensorInfo& tensor, const Shard& shard);
 
-/// JSON whose first line carries the XXH64 of all that follows it.
+/// Sealed JSON (base/checksum.h).
 std::string to_text(const Manifest& manifest);
 
 /// Reads and checks folder/manifest.json: its checksum and every field, names and ranges included, and the sizes of the
@@ -60,9 +58,5 @@ Manifest read_manifest(const std::filesystem::path& folder);
 
 /// Shards as JSON, also used by ranks to report what they wrote.
 nlohmann::json shard_to_json(const Shard& shard);
-
-/// 16 hex digits, and back.
-std::string hex(std::uint64_t checksum);
-std::optional<std::uint64_t> from_hex(std::string_view text);
 
 }  // namespace medfuse::checkpoint

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/system_error.h"
+#include "data/packed/info_json.h"
 
 namespace medfuse::train {
 namespace fs = std::filesystem;
@@ -79,6 +80,7 @@ void RunFolder::adopt(const std::string& config_text, const std::string& index_t
     return;
   }
   compare_file(identity(), identity_text, "other weights (text.model)", folder_);
+  trained_on(folder_);  // damage is no other data
   compare_file(data_index(), index_text, "other packed data (data.path)", folder_);
   const std::string changed = differences(read_file(config()), config_text);
   if (!changed.empty()) {
@@ -86,6 +88,12 @@ void RunFolder::adopt(const std::string& config_text, const std::string& index_t
                 changed);
   }
   write_file_atomically(config(), config_text);
+}
+
+data::PackedInfo trained_on(const fs::path& run) {
+  const fs::path path = run / "data.json";
+  if (!fs::exists(path)) data_error("{}: no run folder: data.json is missing", run.string());
+  return data::read_index(path, "it is a copy of the index.json of the run's packed data: copy that again").info;
 }
 
 std::string differences(const std::string& before, const std::string& now) {

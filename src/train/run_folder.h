@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <string>
 
+#include "data/packed/packed.h"
+
 namespace medfuse::train {
 
 class RunFolder {
@@ -33,6 +35,9 @@ class RunFolder {
   bool writer_;
   int lock_ = -1;
 };
+
+/// What is common to the samples that a run was trained on, from its data.json. Throws Error(data) if it is missing or damaged.
+data::PackedInfo trained_on(const std::filesystem::path& run);
 
 /// Lines "key: before -> now" of the settings in which two resolved configurations differ and that change the result.
 std::string differences(const std::string& before, const std::string& now);

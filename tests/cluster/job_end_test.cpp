@@ -90,7 +90,8 @@ TEST(JobEnd, AKilledRankIsNamedInEveryOperation) {
 }
 
 TEST(JobEnd, StartsWithoutMpirun) {
-  const std::string bare = "env -i PATH=\"$PATH\" HOME=\"$HOME\" " JOB_END_PROBE " ";
+  // The sanitizer's options are the build's, not the environment of a start.
+  const std::string bare = "env -i PATH=\"$PATH\" HOME=\"$HOME\" ASAN_OPTIONS=\"$ASAN_OPTIONS\" " JOB_END_PROBE " ";
   EXPECT_EQ(run_command(bare + "well").code, 0);
   const Ending ending = run_command(bare + "alike");
   EXPECT_EQ(ending.code, 2);

@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "tests/base/scratch.h"
 
@@ -36,6 +37,11 @@ inline std::filesystem::path write_input(const std::string& name, std::string_vi
   const std::filesystem::path path = folder() / name;
   std::ofstream(path, std::ios::binary | std::ios::trunc).write(content.data(), static_cast<std::streamsize>(content.size()));
   return path;
+}
+
+/// A sealed JSON file with its checksum put right; anything else as it is.
+inline std::string sealed_anew(std::string_view text) {
+  return check_seal(text) == Seal::missing ? std::string(text) : seal(text.substr(seal_bytes));
 }
 
 /// Runs `read`. One clear line is the only way in which it may refuse an input; any other exception ends the process.

@@ -1,6 +1,4 @@
 // Writes those seeds of corpus/ that are in formats of our own: make_seeds CORPUS
-#include <xxhash.h>
-
 #include "base/files.h"
 #include "data/packed/info_json.h"
 #include "launch/option_table.h"

@@ -189,6 +189,25 @@ class Damage(RunCase):
         config.write_text(text)
         self.assertIsNotNone(self.predict(run, "as-it-was")[0])
 
+    def test_a_changed_digit_in_what_is_known_of_the_data(self):
+        """Of a lab's scaling: samples packed or predicted with it would be others."""
+        run = self.copy("described")
+        path = run / "data.json"
+        good = path.read_text()
+        edited = re.sub(r'("high": )(\d)', lambda found: found[1] + str((int(found[2]) + 1) % 10), good, count=1)
+        self.assertNotEqual(edited, good)
+        path.write_text(edited)
+        like = ["pack", "--like", run, "--input", self.path / "tables", "--output", self.path / "like"]
+        text, done = self.predict(run, "described")
+        self.assertIsNone(text)
+        for refused in (done, medfuse(*like), self.train(run)):
+            self.assert_one_line(refused, path, "was changed or damaged", "copy that again")
+        self.assertFalse((self.path / "like").exists())
+        shutil.copyfile(self.packed / "index.json", path)  # as it says
+        self.assertEqual(path.read_text(), good)
+        self.assertIsNotNone(self.predict(run, "described-again")[0])
+        self.assertEqual(medfuse(*like).code, 0)
+
     def test_damaged_metrics(self):
         run = self.copy("metrics", 9)
         path = run / "metrics.jsonl"

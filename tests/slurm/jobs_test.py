@@ -1,4 +1,6 @@
 """Jobs on a real Slurm: to the end, given back to the queue, given up, cancelled, and gone on with on other ranks."""
+import os
+import signal
 import unittest
 
 from slurm_case import ROOT, SlurmCase
@@ -15,6 +17,11 @@ class Jobs(SlurmCase):
         cls.waiting = cls.queue("waiting", "--program", waits, "--no-check", "--time", "1", "--signal", "USR2@40", **one)
         dies = cls.program("dies.sh", "kill -KILL $$")
         cls.dying = cls.queue("dying", "--program", dies, "--no-check", "--failure-limit", "2", **one)
+        # Nobody warns this one of its limit, and its ranks stand still until then.
+        cls.overtime = cls.queue("overtime", "--time", "1", "--signal", "USR1@0", training=["--stop.slurm_every", "0"])
+        cls.reached(cls.overtime, 25)
+        for rank in cls.overtime.ranks():
+            os.kill(rank, signal.SIGSTOP)
 
     @classmethod
     def program(cls, name, text):
@@ -91,6 +98,14 @@ class Jobs(SlurmCase):
         log = self.ended(self.waiting, restarts=1)
         self.assertIn("got SIGUSR2: ranks get SIGUSR2", log)
         self.assertIn("exit code 85: back in the queue", log)
+
+    def test_time_limit_that_is_reached(self):
+        """Slurm tells everybody to end, and gives them a few seconds: enough for a checkpoint. It would not start such a job
+        again by itself."""
+        log = self.ended(self.overtime, restarts=1, seconds=180)  # limits are looked at twice a minute
+        self.assertIn("DUE TO TIME LIMIT", log)
+        self.assertIn("exit code 85: back in the queue", log)
+        self.assert_equal_uninterrupted(self.overtime)
 
     def test_gpus(self):
         """Pretended ones: Slurm takes the scripts, and every rank is shown all GPUs of its node."""

@@ -52,6 +52,18 @@ class Job:
         path = self.run / "metrics.jsonl"
         return path.read_text().count("\n") if path.exists() else 0
 
+    def ranks(self):
+        """Process ids of its ranks, as this process sees them."""
+        found = []
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue  # gone meanwhile
+            if words[:2] == [PROGRAM.encode(), b"train"] and str(self.run).encode() in words:
+                found.append(int(folder.name))
+        return found
+
 
 class SlurmCase(unittest.TestCase):
     steps = {"encoders": 40, "fusion": 50}
@@ -98,26 +110,30 @@ class SlurmCase(unittest.TestCase):
         self.addCleanup(self.slurm.call, "scancel", job.number, check=False)
         return job
 
-    def until(self, happened, what, seconds=90):
+    @classmethod
+    def until(cls, happened, what, seconds=90):
         """Waits for `happened()` to be true, and hands that back."""
         end = time.monotonic() + seconds
         while not (value := happened()):
             if time.monotonic() > end:
-                self.fail(f"{what}: not within {seconds} s\n{self.slurm.call('squeue', check=False)}\n{self.slurm.logs()}")
+                raise AssertionError(f"{what}: not within {seconds} s\n{cls.slurm.call('squeue', check=False)}\n"
+                                     f"{cls.slurm.logs()}")
             time.sleep(0.05)
         return value
 
-    def reached(self, job, step):
+    @classmethod
+    def reached(cls, job, step):
         """Waits until a running job has done `step` steps in all."""
         def there():
-            done = job.steps_done()
-            self.assertNotIn(job.state(), OVER, f"step {done}: {job.log()}")
+            done, state = job.steps_done(), job.state()
+            if state in OVER:
+                raise AssertionError(f"job {job.number} is {state} at step {done}: {job.log()}")
             return done >= step
-        self.until(there, f"step {step} of job {job.number}")
+        cls.until(there, f"step {step} of job {job.number}")
 
-    def ended(self, job, state="COMPLETED", restarts=0, code="0:0"):
+    def ended(self, job, state="COMPLETED", restarts=0, code="0:0", seconds=90):
         """Waits for the job's end; its log."""
-        known = self.until(lambda: (k := job.known())["JobState"] in OVER and k, f"the end of job {job.number}")
+        known = self.until(lambda: (k := job.known())["JobState"] in OVER and k, f"the end of job {job.number}", seconds)
         self.assertEqual((known["JobState"], known["Restarts"], known["ExitCode"]), (state, str(restarts), code), job.log())
         return job.log()
 

@@ -123,7 +123,7 @@ TEST(Pack, ShardsDescribeThemselves) {
   PackSummary summary = pack(options_of(scratch / "in", scratch / "out"), byte_encoder());
   EXPECT_EQ(summary.shards, 3);
   const hdf5::File file = hdf5::File::open(scratch / "out/shard-00001.h5");
-  EXPECT_EQ(file.int_attribute("version"), 2);
+  EXPECT_EQ(file.int_attribute("version"), 3);
   EXPECT_EQ(file.strings_attribute("diseases"), (std::vector<std::string>{"diabetes", "heart_failure"}));
   EXPECT_THAT(file.strings_attribute("lab_names"), ::testing::UnorderedElementsAre("Lactate", "Sodium, serum"));
   EXPECT_EQ(file.strings_attribute("lab_units"), (std::vector<std::string>{"mmol/L", "mmol/L"}));

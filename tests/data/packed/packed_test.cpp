@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
 #include <thread>
 
+#include "base/checksum.h"
 #include "base/files.h"
 #include "data/packed/info_json.h"
 #include "data/packed/reader.h"
@@ -18,6 +20,7 @@ namespace {
 using medfuse::testing::error_of;
 using medfuse::testing::Scratch;
 using ::testing::AllOf;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 PackedInfo example_info() {
@@ -239,16 +242,21 @@ TEST(Packed, BrokenIndexIsOneClearError) {
   EXPECT_THAT(error_of(open), AllOf(HasSubstr("index.json"), HasSubstr("medfuse pack")));
   write_example(scratch.path());
   const std::string good = read_file(scratch / "index.json");
+  const auto says = [&](const std::string& text) {
+    write_file_atomically(scratch / "index.json", text);
+    return error_of(open);
+  };
+  // As somebody would change it who also mends its checksum.
   const auto with = [&](const std::string& from, const std::string& to) {
     std::string bad = good;
     const std::size_t at = bad.find(from);
     EXPECT_NE(at, std::string::npos) << from;
     bad.replace(at, from.size(), to);
-    write_file_atomically(scratch / "index.json", bad);
-    return error_of(open);
+    return says(seal(bad.substr(seal_bytes)));
   };
-  EXPECT_THAT(with("\"version\": 2", "\"version\": 3"), HasSubstr("version 3"));
-  EXPECT_THAT(with("\"version\": 2", "\"version\": 1"), AllOf(HasSubstr("version 1"), HasSubstr("pack the data again")));
+  EXPECT_THAT(with("\"version\": 3", "\"version\": 4"), HasSubstr("version 4"));
+  EXPECT_THAT(says(R"({"format": "medfuse packed data", "version": 2, "info": {}})"),  // had no checksum yet
+              AllOf(HasSubstr("version 2"), HasSubstr("pack the data again")));
   EXPECT_THAT(with("\"sections\": [", "\"sections\": [" + std::string(100'000, '[')), HasSubstr("not valid JSON"));
   const std::string deep = "\"sections\": " + std::string(100'000, '[') + std::string(100'000, ']') + ", \"old\": [";
   EXPECT_THAT(with("\"sections\": [", deep), HasSubstr("not valid JSON"));
@@ -259,8 +267,26 @@ TEST(Packed, BrokenIndexIsOneClearError) {
   EXPECT_THAT(with("\"low\": 0.1", "\"low\": 12.3"), HasSubstr("no scale"));
   EXPECT_THAT(with("shard-00002.h5", "../secret.h5"), HasSubstr("plain name"));
   EXPECT_THAT(with("medfuse packed data", "something else"), HasSubstr("not an index"));
-  write_file_atomically(scratch / "index.json", good.substr(0, good.size() / 2));
-  EXPECT_THAT(error_of(open), HasSubstr("not valid JSON"));
+  EXPECT_THAT(says("{"), HasSubstr("not valid JSON"));
+  EXPECT_THAT(says("{\n" + good.substr(seal_bytes)), HasSubstr("first line"));
+  EXPECT_EQ(says(good), "");
+}
+
+TEST(Packed, AnyChangedByteAndAnyCutOfTheIndexIsCaught) {
+  const Scratch scratch;
+  write_one(scratch.path());
+  const std::string good = read_file(scratch / "index.json");
+  const auto says = [&](const std::string& text) {
+    std::ofstream(scratch / "index.json") << text;  // thousands of times: without a sync
+    return error_of([&] { read_index(scratch / "index.json", "bring it back"); });
+  };
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 0x01);  // a digit stays one, and a letter mostly
+    EXPECT_THAT(says(bad), EndsWith("bring it back")) << at;
+    EXPECT_THAT(says(good.substr(0, at)), EndsWith("bring it back")) << at;
+  }
+  EXPECT_EQ(says(good), "");
 }
 
 TEST(Packed, SamplesMustFitTheDataSet) {

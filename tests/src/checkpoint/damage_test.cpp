@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "base/checksum.h"
 #include "base/files.h"
 #include "base/random.h"
 #include "src/checkpoint/folder.h"
@@ -56,8 +57,7 @@ class Damage : public testing::Test {
     nlohmann::json root = nlohmann::json::parse(before);
     change(root);
     root.erase("xxh64");
-    const std::string body = root.dump().substr(1);
-    write_file_atomically(path_ / kManifestName, "{\"xxh64\": \"" + hex(name_counter(body)) + "\",\n" + body);
+    write_file_atomically(path_ / kManifestName, seal(root.dump().substr(1)));
     std::string said;
     try {
       said = message(path_);
