@@ -8,7 +8,9 @@
 
 namespace medfuse {
 
-/// 16 hex digits, and back.
+std::uint64_t checksum(std::string_view text);
+
+/// 16 hex digits in lower case, and back.
 std::string hex(std::uint64_t checksum);
 std::optional<std::uint64_t> from_hex(std::string_view text);
 

@@ -22,7 +22,12 @@ std::string read_file(const fs::path& path) {
   if (fs::is_directory(path, ignored)) data_error("{}: is a folder, a file is needed", path.string());
   std::ifstream in(path, std::ios::binary);
   if (!in) data_error("{}: {}", path.string(), std::strerror(errno));
-  std::string content((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  // In blocks: read() turns what the system refuses into a state of the stream; its iterators would throw past us.
+  std::string content;
+  std::vector<char> block(1 << 16);
+  while (in.read(block.data(), static_cast<std::streamsize>(block.size())) || in.gcount() > 0) {
+    content.append(block.data(), static_cast<std::size_t>(in.gcount()));
+  }
   if (in.bad()) data_error("{}: read error: {}", path.string(), std::strerror(errno));
   return content;
 }

@@ -1,5 +1,9 @@
 #include "base/json.h"
 
+#include <stdexcept>
+
+#include "base/checksum.h"
+
 namespace medfuse {
 
 namespace {
@@ -16,6 +20,12 @@ nlohmann::json parse_json(std::string_view text) {
   };
   nlohmann::json value = nlohmann::json::parse(text, look, false);
   return too_deep ? nlohmann::json(nlohmann::json::value_t::discarded) : value;
+}
+
+std::string sealed(const nlohmann::json& object) {
+  if (!object.is_object() || object.empty()) throw std::logic_error("only an object with members can be sealed");
+  const std::string text = object.dump(1) + "\n";
+  return seal(std::string_view(text).substr(std::string_view("{\n").size()));
 }
 
 }  // namespace medfuse

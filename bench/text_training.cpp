@@ -68,8 +68,9 @@ void TextTraining::step() {
   const at::Tensor loss = train::label_loss_sum(head_->forward(embedding_BD), labels_BK_) / decisions_;
   updater_->prepare(/*last=*/true);
   loss.backward();
-  const double norm = updater_->update(steps_++);
+  const double norm = updater_->reduce();
   if (!std::isfinite(norm)) numeric_error("the gradient's norm is {} in step {}", norm, steps_);
+  updater_->apply(steps_++);
 }
 
 train::TrainOptions demo_options() {

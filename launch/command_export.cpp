@@ -12,6 +12,7 @@
 #include "launch/train_options.h"
 #include "src/checkpoint/reader.h"
 #include "src/train/run_model.h"
+#include "src/train/weights_identity.h"
 #include "src/weights/hf_config.h"
 #include "src/weights/merged_folder.h"
 #include "src/weights/partial_folder.h"
@@ -125,7 +126,7 @@ class ExportCommand : public Command {
       data_error("text.model {}: there is no such folder; say with --text.model where the weights of run {} lie now",
                  encoder.base.string(), run_);
     }
-    if (train::weights_identity(encoder.base) != read_file(fs::path(run_) / "identity.json")) {
+    if (!train::trained_with(run_, train::weights_identity(encoder.base, checkpoint::Team::alone()))) {
       data_error("text.model {}: not the weights that the run {} was trained with; give theirs with --text.model",
                  encoder.base.string(), run_);
     }

@@ -24,6 +24,7 @@
 #include "src/train/progress.h"
 #include "src/train/run_folder.h"
 #include "src/train/trainer.h"
+#include "src/train/weights_identity.h"
 
 namespace medfuse::launch {
 
@@ -137,6 +138,8 @@ class TrainCommand : public Command {
     });
     if (stopping_->asked_early(process)) return leave(process, train::Outcome::not_begun);
     patience.enter(train::Part::start, "loading the weights");
+    const std::string identity = train::weights_identity(options_.text.model, train::team_of(ranks.world));
+    const std::string index = same_everywhere(process);
     // The settings are written down once a model could be made of them.
     std::unique_ptr<model::MedfuseModel> model;
     if (options_.parallel.zero == 3) ranks.shards = train::make_shards(ranks);
@@ -149,15 +152,15 @@ class TrainCommand : public Command {
       model->to(job.device());
       model->text->cache_frozen_states(options_.text_cache_mib << 20);
       if (options_.validate_every > 0) score_ = validation_score(*model, *reader, ranks, options_.micro_batch);
-      folder->adopt(options.resolved(), read_file(fs::path(options_.data) / "index.json"),
-                    train::weights_identity(options_.text.model));
+      folder->adopt(options.resolved(), index, identity);
     });
     std::optional<Witness> witness;
     if (process.rank() == 0) witness.emplace(*folder, options_);
     if (witness) stopping_->speak_through(witness->observer().message);
 
     const checkpoint::Retention retention{options_.checkpoint_keep, options_.checkpoint_keep_every, options_.checkpoint_best};
-    const train::TrainerOptions trainer_options{.checkpoints = {folder->checkpoints(), retention, options.resolved()},
+    const train::TrainerOptions trainer_options{.checkpoints = {folder->checkpoints(), retention, options.resolved(),
+                                                                train::inputs_of(index, identity)},
                                                 .checkpoint_every = options_.checkpoint_every,
                                                 .background = options_.checkpoint_background,
                                                 .validate_every = options_.validate_every,
@@ -174,6 +177,19 @@ class TrainCommand : public Command {
   }
 
  private:
+  /// index.json of the packed data, which may lie on the nodes' own disks. Collective. Throws on ranks whose data are others.
+  std::string same_everywhere(cluster::Process& process) const {
+    std::string index;
+    cluster::together(process, [&] { index = read_file(fs::path(options_.data) / "index.json"); });
+    const std::string of_first = process.broadcast(index);
+    cluster::together(process, [&] {
+      if (index == of_first) return;
+      data_error("data.path {}: on {} (rank {}) these are other data than on {} (rank 0): copy them to all nodes anew",
+                 options_.data, process.host(), process.rank(), process.hosts().front());
+    });
+    return index;
+  }
+
   int leave(const cluster::Process& process, train::Outcome outcome) {
     stopping_->carried_out();
     if (outcome == train::Outcome::finished) return static_cast<int>(ExitCode::done);

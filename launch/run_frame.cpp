@@ -1,19 +1,17 @@
 #include "launch/run_frame.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "base/error.h"
-#include "base/files.h"
 #include "cluster/device.h"
 #include "cluster/together.h"
 #include "launch/ranges.h"
 #include "launch/train_options.h"
 #include "src/checkpoint/reader.h"
 #include "src/train/run_folder.h"
+#include "src/train/weights_identity.h"
 
 namespace medfuse::launch {
-namespace fs = std::filesystem;
 
 JobRanks::JobRanks(cluster::Process& process, const std::string& device, const cluster::MeshOptions& mesh) {
   const std::vector<std::string>& hosts = process.hosts();
@@ -95,8 +93,11 @@ OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
       open.reader = std::make_unique<data::PackedReader>(open.data);
       train::check_same_inputs(open.reader->info(), open.trained, open.data);
     }
-    const fs::path identity = fs::path(selection.run) / "identity.json";
-    if (train::weights_identity(open.options.text.model) != read_file(identity)) {
+  });
+  const std::string identity =
+      train::weights_identity(open.options.text.model, train::team_of(open.job->ranks().world));
+  cluster::together(process, [&] {
+    if (!train::trained_with(selection.run, identity)) {
       data_error("text.model {}: not the weights that the run {} was trained with; give theirs with --text.model",
                  open.options.text.model, selection.run);
     }

@@ -7,6 +7,7 @@ What stands behind -- goes to medfuse train. Jobs run in the checkout's folder, 
 0 queued; 2 wrong options or configuration, or refused by sbatch; 3 data or weights missing. More: docs/slurm.md.
 """
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,10 @@ def complete(o, training):
     o.model = find(training, "text.model") or config.get("text.model")
     if not o.data:
         raise Refusal(2, f"--config {o.config}: has no data.path, and there is none behind --: where are the packed data?")
+    signals, warning = find(training, "stop.signals") or config.get("stop.signals"), o.signal.split("@")[0]
+    if signals is not None and warning not in re.split(r"[,\s]+", signals):
+        raise Refusal(2, f"--signal {o.signal}: the ranks would die of {warning}, which is not in stop.signals ({signals}): name it "
+                         "there, or give another --signal")
     if o.stage:
         training = without(training, "data.path")  # slurm/job.sh names the copy
     if find(training, "device") is None and "device" not in config:

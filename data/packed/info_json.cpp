@@ -1,6 +1,5 @@
 #include "data/packed/info_json.h"
 
-#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -19,11 +18,12 @@ constexpr const char* index_format = "medfuse packed data";
 
 /// Where an index lies, and what to do if it is no good.
 struct Source {
-  std::string where, remedy;
+  std::string where;
+  IndexRemedies remedies;
 
   template <class... Args>
   [[noreturn]] void fail(fmt::format_string<Args...> what, Args&&... args) const {
-    data_error("{}: {}: {}", where, fmt::format(what, std::forward<Args>(args)...), remedy);
+    data_error("{}: {}: {}", where, fmt::format(what, std::forward<Args>(args)...), remedies.damaged);
   }
 };
 
@@ -111,8 +111,8 @@ json open_index(const std::string& text, const Source& source) {
   }
   const auto version = get<std::int64_t>(object, "version", source);
   if (version != packed_format_version) {
-    data_error("{}: has format version {}, this program reads {}: pack the data again, or use the program that wrote it",
-               source.where, version, packed_format_version);
+    data_error("{}: has format version {}, this program reads {}: {}", source.where, version, packed_format_version,
+               source.remedies.other_version);
   }
   if (state == Seal::missing) source.fail("was changed or damaged: its first line is not its checksum");
   return object;
@@ -150,12 +150,11 @@ void write_index(const std::filesystem::path& folder, const PackedIndex& index) 
   }
   const json object = {
       {"format", index_format}, {"version", packed_format_version}, {"info", info_to_json(index.info)}, {"shards", shards}};
-  const std::string text = object.dump(1) + "\n";
-  write_file_atomically(folder / "index.json", seal(std::string_view(text).substr(std::string_view("{\n").size())));
+  write_file_atomically(folder / "index.json", sealed(object));
 }
 
-PackedIndex read_index(const std::filesystem::path& file, const std::string& remedy) {
-  const Source source{file.string(), remedy};
+PackedIndex read_index(const std::filesystem::path& file, const IndexRemedies& remedies) {
+  const Source source{file.string(), remedies};
   if (!std::filesystem::exists(file)) {
     data_error("{}: not there, so the folder holds no complete packed data set: run `medfuse pack`", source.where);
   }

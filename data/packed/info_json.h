@@ -30,8 +30,14 @@ nlohmann::json info_to_json(const PackedInfo& info);
 
 /// Writes FOLDER/index.json, sealed (base/checksum.h), atomically.
 void write_index(const std::filesystem::path& folder, const PackedIndex& index);
-/// Reads an index.json. Throws Error(data) naming the file, the key and the `remedy` if it is missing, damaged or of another
+/// What a user can do about an index.
+struct IndexRemedies {
+  std::string damaged = "pack the data again";
+  std::string other_version = "pack the data again, or use the program that wrote it";
+};
+
+/// Reads an index.json. Throws Error(data) naming the file, the key and the remedy if it is missing, damaged or of another
 /// format version.
-PackedIndex read_index(const std::filesystem::path& file, const std::string& remedy = "pack the data again");
+PackedIndex read_index(const std::filesystem::path& file, const IndexRemedies& remedies = {});
 
 }  // namespace medfuse::data

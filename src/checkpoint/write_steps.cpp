@@ -101,8 +101,8 @@ std::string complete(const fs::path& folder, const Snapshot& snapshot, const std
   const fs::path partial = partial_path(folder, snapshot.step);
   std::int64_t bytes = 0;
   write_file_atomically(partial / kManifestName, to_text(assemble(snapshot, records, bytes)));
+  read_manifest(partial);  // as a reader would: no older one, nor one of the same step, goes before this one opens
   publish(partial, path);
-  read_manifest(path);  // as a reader would: no older one goes before this one opens
   json removed = json::array();
   std::string warning;
   try {

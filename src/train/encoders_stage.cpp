@@ -90,6 +90,11 @@ StepReport EncodersStage::step(std::int64_t step) {
   if (text_ && text_learns) text = text_step(step);
   if (labs_ && labs_learn) labs = lab_step(step);
   if (ranks_.split) tell_all(text, labs);
+  // Both learn or neither: a step that is passed over changes nothing, on whatever rank.
+  const bool good = std::isfinite(text.gradient_norm) && std::isfinite(labs.gradient_norm);
+  const auto end = [&](Task* task) { good ? task->updater.apply(step) : task->updater.drop(); };
+  if (text_ && text_learns) end(text_.get());
+  if (labs_ && labs_learn) end(labs_.get());
 
   StepReport report;
   report.loss_share = text.loss_share + labs.loss_share;
@@ -147,7 +152,7 @@ EncodersStage::Part EncodersStage::text_step(std::int64_t step) {
     part.samples_share += static_cast<double>(batch.size());
     part.tokens_share += batch.lengths_B.sum().item<double>();
   }
-  part.gradient_norm = text_->updater.update(step);
+  part.gradient_norm = text_->updater.reduce();
   return part;
 }
 
@@ -188,7 +193,7 @@ EncodersStage::Part EncodersStage::lab_step(std::int64_t step) {
     part.loss_share += loss.item<double>();
     part.samples_share += static_cast<double>(batch.size());
   }
-  part.gradient_norm = labs_->updater.update(step);
+  part.gradient_norm = labs_->updater.reduce();
   return part;
 }
 

@@ -1,5 +1,7 @@
 #include "src/train/fusion_stage.h"
 
+#include <cmath>
+
 #include "src/parallel/global_sum.h"
 #include "src/train/stage_parts.h"
 
@@ -84,15 +86,21 @@ void FusionStage::idle_forward() {
   if (model_.fusion->uses_text()) model_.text->idle_forward();
 }
 
-double FusionStage::fit_estimator(const at::Tensor& specific_BF, const at::Tensor& shared_BG, std::int64_t step) {
+void FusionStage::fit_estimator(const at::Tensor& specific_BF, const at::Tensor& shared_BG, std::int64_t step,
+                                Information& result) {
   at::Tensor likelihood;
   for (std::int64_t i = 0; i < options_.fusion_stage.estimator_steps; ++i) {
     estimator_updater_->prepare(true);
     likelihood = model_.estimator->log_likelihood_sum(specific_BF, shared_BG) / static_cast<double>(options_.batch);
     guarded(-likelihood).backward();
-    estimator_updater_->update(step);
+    result.estimator_norm = estimator_updater_->reduce();
+    if (!std::isfinite(result.estimator_norm)) {
+      estimator_updater_->drop();
+      break;
+    }
+    estimator_updater_->apply(step);
   }
-  return likelihood.item<double>();
+  result.likelihood_share = likelihood.item<double>();
 }
 
 FusionStage::Information FusionStage::information(const at::Tensor& specific_BF, const at::Tensor& shared_BG,
@@ -108,7 +116,7 @@ FusionStage::Information FusionStage::information(const at::Tensor& specific_BF,
   const at::Tensor y_BG = all.values_BG.narrow(1, width, shared.size(1));
   const model::ClubMoments y_moments = {all.moments.mean_G.narrow(0, width, shared.size(1)),
                                         all.moments.variance_G.narrow(0, width, shared.size(1))};
-  result.likelihood_share = fit_estimator(x_BF.detach(), y_BG.detach(), step);
+  fit_estimator(x_BF.detach(), y_BG.detach(), step, result);
   const at::Tensor bound =
       model_.estimator->upper_bound_sum(x_BF, y_BG, y_moments) / static_cast<double>(options_.batch);
   result.bound_share = bound.item<double>();
@@ -144,7 +152,9 @@ StepReport FusionStage::step(std::int64_t step) {
     }
   }
   Information mutual;
+  std::vector<at::Tensor> estimator_before;
   if (with_information) {
+    estimator_before = estimator_updater_->copy();
     std::vector<at::Tensor> specific, shared;
     for (const auto& output : outputs) {
       specific.push_back(output.specific_BF);
@@ -182,7 +192,15 @@ StepReport FusionStage::step(std::int64_t step) {
     report.samples_share += static_cast<double>(batch.size());
     if (parts.text) report.tokens_share += batch.lengths_B.sum().item<double>();
   }
-  report.gradient_norm = updater_.update(step);
+  report.gradient_norm = updater_.reduce();
+  if (!std::isfinite(mutual.estimator_norm)) report.gradient_norm = mutual.estimator_norm;
+  if (std::isfinite(report.gradient_norm)) {
+    updater_.apply(step);
+  } else {
+    // The estimator learned before the rest of the step was known to be no good.
+    updater_.drop();
+    if (with_information) estimator_updater_->restore(estimator_before);
+  }
   report.learning_rate = updater_.learning_rate(step);
   report.loss_share = prediction_share + mutual.loss_share;
   report.other_shares.emplace_back("prediction_loss", prediction_share);

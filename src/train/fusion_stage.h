@@ -43,13 +43,14 @@ class FusionStage : public Stage {
     double bound_share = 0;      ///< of the vCLUB estimate, in nats
     double loss_share = 0;       ///< of the loss it makes: weight * max(0, estimate) / features of S_C
     double likelihood_share = 0; ///< of the estimator's mean log-likelihood
+    double estimator_norm = 0;   ///< a gradient norm of the estimator: one that is not finite, if there was one
   };
 
   model::FusionOutput forward(const Batch& batch);
   /// In its place on a rank that has no batch.
   void idle_forward();
   Information information(const at::Tensor& specific_BF, const at::Tensor& shared_BG, std::int64_t step);
-  double fit_estimator(const at::Tensor& specific_BF, const at::Tensor& shared_BG, std::int64_t step);
+  void fit_estimator(const at::Tensor& specific_BF, const at::Tensor& shared_BG, std::int64_t step, Information& result);
 
   std::string name_ = "fusion";
   TrainOptions options_;

@@ -29,6 +29,13 @@ std::string changed_settings(const checkpoint::Reader& reader, const std::string
   return saved.empty() ? "" : differences(saved, config);
 }
 
+std::string changed_inputs(const checkpoint::Reader& reader, const Inputs& inputs) {
+  const json saved = reader.extra().value("inputs", json::object());
+  const auto differs = [&](const char* key, const std::string& now) { return saved.value(key, now) != now; };
+  if (differs("data", inputs.data)) return "other packed data";
+  return differs("weights", inputs.weights) ? "other weights" : "";
+}
+
 RunCheckpoints::RunCheckpoints(CheckpointOptions options, Tensors parameters,
                                std::vector<std::pair<std::string, std::int64_t>> stages, Ranks ranks)
     : options_(std::move(options)),
@@ -68,11 +75,15 @@ Position RunCheckpoints::position_of(const checkpoint::Reader& reader) const {
   return position;
 }
 
-void RunCheckpoints::check_config(const checkpoint::Reader& reader) const {
+void RunCheckpoints::check_origin(const checkpoint::Reader& reader) const {
   if (options_.config.empty()) return;
   const std::string changed = changed_settings(reader, options_.config);
   if (!changed.empty()) {
     usage_error("{}: was saved with other settings: {}; keep them, or give another --run", reader.path().string(), changed);
+  }
+  const std::string others = changed_inputs(reader, options_.inputs);
+  if (!others.empty()) {
+    usage_error("{}: was saved by a run on {}; take it away, or give another --run", reader.path().string(), others);
   }
 }
 
@@ -82,7 +93,7 @@ std::optional<Position> RunCheckpoints::load(const std::function<Tensors(const P
   const torch::NoGradGuard no_grad;
   const auto read = [&](const checkpoint::Reader& reader) {
     position = position_of(reader);
-    check_config(reader);
+    check_origin(reader);
     for (const auto& parameter : parameters_) reader.read_into(parameter);
     if (ranks_.shards) ranks_.shards->changed();
     for (const auto& tensor : state_of(position)) reader.read_into(saved(tensor));
@@ -111,7 +122,10 @@ void RunCheckpoints::begin(const Position& position, const Tensors& state, std::
                 {"stage", done ? std::string() : stages_[position.stage].first},
                 {"step", position.step}};
   if (score) extra["score"] = *score;
-  if (!options_.config.empty()) extra["config"] = options_.config;
+  if (!options_.config.empty()) {
+    extra["config"] = options_.config;
+    extra["inputs"] = {{"data", options_.inputs.data}, {"weights", options_.inputs.weights}};
+  }
   writer_.begin(global_step(position), tensors, extra);
   blocked_ = std::chrono::duration<double>(Clock::now() - begun_).count();
 }

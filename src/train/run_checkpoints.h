@@ -14,13 +14,15 @@
 #include "src/checkpoint/tensors.h"
 #include "src/train/position.h"
 #include "src/train/ranks.h"
+#include "src/train/run_folder.h"
 
 namespace medfuse::train {
 
 struct CheckpointOptions {
   std::filesystem::path folder;
   checkpoint::Retention retention;
-  std::string config;  ///< everything resolved, kept in each checkpoint; empty: none is kept, nor compared
+  std::string config = {};  ///< everything resolved, kept in each checkpoint; empty: nothing is kept, nor compared
+  Inputs inputs = {};       ///< what is trained on, kept and compared as well
 };
 
 /// A checkpoint that is complete.
@@ -35,6 +37,9 @@ struct SavedCheckpoint {
 /// How the settings kept in a checkpoint differ from `config` where that changes the result (differences() of run_folder.h);
 /// empty: not at all, or none are kept.
 std::string changed_settings(const checkpoint::Reader& reader, const std::string& config);
+
+/// "other packed data" or "other weights", if that is what the checkpoint was trained on; empty: no, or it does not say.
+std::string changed_inputs(const checkpoint::Reader& reader, const Inputs& inputs);
 
 class RunCheckpoints {
  public:
@@ -72,7 +77,7 @@ class RunCheckpoints {
   using Clock = std::chrono::steady_clock;
 
   Position position_of(const checkpoint::Reader& reader) const;
-  void check_config(const checkpoint::Reader& reader) const;
+  void check_origin(const checkpoint::Reader& reader) const;
   std::optional<SavedCheckpoint> told(std::optional<checkpoint::SaveReport> report);
 
   CheckpointOptions options_;

@@ -9,10 +9,12 @@
 #include <set>
 #include <sstream>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/system_error.h"
 #include "data/packed/info_json.h"
+#include "src/train/weights_identity.h"
 
 namespace medfuse::train {
 namespace fs = std::filesystem;
@@ -46,12 +48,6 @@ std::map<std::string, std::string> settings(const std::string& config) {
   return all;
 }
 
-void compare_file(const fs::path& kept, const std::string& now, const std::string& what, const fs::path& run) {
-  if (read_file(kept) != now) {
-    usage_error("--run {}: it was started with {}; continue with those, or give another --run", run.string(), what);
-  }
-}
-
 }  // namespace
 
 RunFolder::RunFolder(const fs::path& folder, bool writer) : folder_(folder), writer_(writer) {
@@ -74,14 +70,24 @@ RunFolder::~RunFolder() {
 void RunFolder::adopt(const std::string& config_text, const std::string& index_text, const std::string& identity_text) {
   if (!writer_) return;
   if (!fs::exists(config())) {
+    std::error_code none;
+    if (fs::exists(checkpoints()) && !fs::is_empty(checkpoints(), none)) {
+      data_error("{}: is missing, though there are checkpoints: bring it back, or give another --run", config().string());
+    }
     write_file_atomically(data_index(), index_text);
     write_file_atomically(identity(), identity_text);
     write_file_atomically(config(), config_text);  // last: a run is one when this file is there
     return;
   }
-  compare_file(identity(), identity_text, "other weights (text.model)", folder_);
-  trained_on(folder_);  // damage is no other data
-  compare_file(data_index(), index_text, "other packed data (data.path)", folder_);
+  if (!trained_with(folder_, identity_text)) {
+    usage_error("--run {}: it was started with other weights (text.model), byte for byte; continue with those, or give another "
+                "--run", folder_.string());
+  }
+  trained_on(folder_);  // reads it only to say so if it is damaged, rather than that these are other data
+  if (read_file(data_index()) != index_text) {
+    usage_error("--run {}: it was started with other packed data (data.path); continue with those, or give another --run",
+                folder_.string());
+  }
   const std::string changed = differences(read_file(config()), config_text);
   if (!changed.empty()) {
     usage_error("--run {}: it was started with other settings: {}; keep them, or give another --run", folder_.string(),
@@ -90,10 +96,16 @@ void RunFolder::adopt(const std::string& config_text, const std::string& index_t
   write_file_atomically(config(), config_text);
 }
 
+Inputs inputs_of(const std::string& data_index, const std::string& identity) {
+  return {hex(checksum(data_index)), hex(checksum(identity))};
+}
+
 data::PackedInfo trained_on(const fs::path& run) {
   const fs::path path = run / "data.json";
   if (!fs::exists(path)) data_error("{}: no run folder: data.json is missing", run.string());
-  return data::read_index(path, "it is a copy of the index.json of the run's packed data: copy that again").info;
+  return data::read_index(path, {.damaged = "it is a copy of the index.json of the run's packed data: copy that again",
+                                 .other_version = "use the program that trained the run"})
+      .info;
 }
 
 std::string differences(const std::string& before, const std::string& now) {

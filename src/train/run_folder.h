@@ -9,6 +9,13 @@
 
 namespace medfuse::train {
 
+/// Checksums of what a run is trained on. Its checkpoints keep them, so that one of another run is noticed among them.
+struct Inputs {
+  std::string data;     ///< of data.json
+  std::string weights;  ///< of identity.json
+};
+Inputs inputs_of(const std::string& data_index, const std::string& identity);
+
 class RunFolder {
  public:
   /// Creates the folder (mode 0700) where it is missing. `writer` (rank 0) takes the lock, which the kernel drops with
@@ -19,8 +26,8 @@ class RunFolder {
   RunFolder& operator=(const RunFolder&) = delete;
 
   /// First start: writes `config` (everything resolved) and `data_index` (index.json of the packed data) and `identity`
-  /// (what the weights are). Later: compares with what is there. Settings that do not change the result may differ; for
-  /// any other difference throws Error(usage) showing it.
+  /// (weights_identity()). Later: compares with what is there. Settings that do not change the result may differ; for any
+  /// other difference throws Error(usage) showing it. Throws Error(data) if what is there is damaged.
   void adopt(const std::string& config, const std::string& data_index, const std::string& identity);
 
   const std::filesystem::path& path() const { return folder_; }

@@ -1,18 +1,15 @@
 #include "src/train/run_model.h"
 
-#include <xxhash.h>
-
-#include <algorithm>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "src/checkpoint/reader.h"
 #include "src/model/lora.h"
 #include "src/parallel/weight_shards.h"
 #include "src/train/run_checkpoints.h"
+#include "src/train/run_folder.h"
 
 namespace medfuse::train {
 namespace fs = std::filesystem;
@@ -37,7 +34,7 @@ void check_tokenizer(const data::PackedInfo& info, const std::string& data, cons
     data_error("{}: is missing, and the data in {} cannot be checked against it; copy the model's tokenizer there",
                tokenizer.string(), data);
   }
-  const std::string fingerprint = fmt::format("{:016x}", file_checksum(tokenizer));
+  const std::string fingerprint = hex(file_checksum(tokenizer));
   if (fingerprint != info.tokenizer_fingerprint) {
     data_error("data.path {}: was packed with another tokenizer ({}) than that of text.model {}; pack again with it", data,
                info.tokenizer, model_folder);
@@ -73,34 +70,6 @@ void check_same_inputs(const data::PackedInfo& info, const data::PackedInfo& tra
   if (info.has_labels && info.diseases != trained.diseases) refuse("names other diseases");
 }
 
-std::string weights_identity(const fs::path& model_folder) {
-  // Fine-tunes of one base differ in values only, and rarely in all tensors: samples from all over each file tell them
-  // apart without reading it whole on every rank.
-  constexpr std::uintmax_t samples = 256;
-  constexpr std::size_t sample_bytes = 16 << 10;
-  nlohmann::json files = nlohmann::json::object();
-  std::error_code error;
-  std::string sample(sample_bytes, '\0');
-  for (const auto& entry : fs::directory_iterator(model_folder, error)) {
-    if (entry.path().extension() != ".safetensors") continue;
-    const std::uintmax_t bytes = fs::file_size(entry.path());
-    std::ifstream in(entry.path(), std::ios::binary);
-    std::uint64_t hash = 0;
-    for (std::uintmax_t i = 0; i < samples; ++i) {
-      in.clear();
-      in.seekg(static_cast<std::streamoff>(bytes / samples * i));
-      in.read(sample.data(), static_cast<std::streamsize>(sample_bytes));
-      hash = XXH64(sample.data(), static_cast<std::size_t>(std::max<std::streamsize>(0, in.gcount())), hash);
-    }
-    files[entry.path().filename().string()] = {{"bytes", bytes}, {"samples_xxh64", fmt::format("{:016x}", hash)}};
-  }
-  if (error) data_error("text.model {}: {}", model_folder.string(), error.message());
-  if (files.empty()) data_error("text.model {}: holds no .safetensors file", model_folder.string());
-  const nlohmann::json identity = {
-      {"config_xxh64", fmt::format("{:016x}", file_checksum(model_folder / "config.json"))}, {"files", files}};
-  return identity.dump(1) + "\n";
-}
-
 std::vector<NamedTensor> trainable_parts(const model::MedfuseModel& model, const std::vector<std::string>& prefixes) {
   const auto parts = model::split_parameters(model);
   std::vector<NamedTensor> all;
@@ -131,6 +100,11 @@ void check_settings_of(const checkpoint::Reader& reader, const fs::path& run) {
   if (!changed.empty()) {
     data_error("{}: was changed since {} was saved with it: {}; restore it", config.string(), reader.path().filename().string(),
                changed);
+  }
+  const std::string others = changed_inputs(reader, inputs_of(read_file(run / "data.json"), read_file(run / "identity.json")));
+  if (!others.empty()) {
+    data_error("{}: is of a run on {} than {}: take it away, or restore the run's files", reader.path().string(), others,
+               run.string());
   }
 }
 

@@ -24,9 +24,6 @@ void check_tokenizer(const data::PackedInfo& info, const std::string& data, cons
 /// Throws Error(data) unless data of `info` has the labs and scaling that a model trained on `trained` needs.
 void check_same_inputs(const data::PackedInfo& info, const data::PackedInfo& trained, const std::string& data);
 
-/// What tells one set of base weights from another without reading them all: sizes and samples of its files.
-std::string weights_identity(const std::filesystem::path& model_folder);
-
 struct Loaded {
   std::vector<std::string> stages;  ///< those that have trained, the last perhaps in part
   std::int64_t step = 0;            ///< over all stages
@@ -43,7 +40,7 @@ std::vector<checkpoint::ShardedTensor> trainable_blocks(const model::MedfuseMode
                                                         const parallel::WeightShards* shards = nullptr);
 
 /// Throws Error(data) if config.cfg of the folder `run` has other settings than the checkpoint was saved with, which would
-/// make another model of its tensors.
+/// make another model of its tensors, or the run is trained on other data or weights.
 void check_settings_of(const checkpoint::Reader& reader, const std::filesystem::path& run);
 
 /// Fills `model`, made as config.cfg of the folder `run` says, from the run's checkpoint that `which` says

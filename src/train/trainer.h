@@ -78,7 +78,7 @@ class Trainer {
 
   /// Continues from the newest checkpoint, or begins. Collective. A step whose loss or gradient is not finite changes no
   /// parameter. After bad_steps of them in a row, or a stage without a good one, the run goes back to its last checkpoint,
-  /// once: what was a fault of the machine is over then. The next time it throws Error(numeric), on all ranks alike.
+  /// once a start: what was a fault of the machine is over then. The next time it throws Error(numeric), on all ranks alike.
   Outcome run();
 
  private:

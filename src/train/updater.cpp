@@ -1,5 +1,7 @@
 #include "src/train/updater.h"
 
+#include <torch/types.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -67,17 +69,35 @@ double Updater::norm(const std::vector<at::Tensor>& gradients) const {
   return std::sqrt(sum);
 }
 
-double Updater::update(std::int64_t step) {
+double Updater::reduce() {
   reducer_->finish();
-  const auto gradients = reducer_->gradients();
-  const double norm = this->norm(gradients);
-  if (std::isfinite(norm)) {
-    const double scale = clip_ > 0 ? std::min(1.0, clip_ / std::max(norm, 1e-300)) : 1.0;
-    optimizer_.step(learning_rate(step), scale, gradients);
-    reducer_->share_parameters();
-  }
+  return norm_ = norm(reducer_->gradients());
+}
+
+void Updater::apply(std::int64_t step) {
+  const double scale = clip_ > 0 ? std::min(1.0, clip_ / std::max(norm_, 1e-300)) : 1.0;
+  optimizer_.step(learning_rate(step), scale, reducer_->gradients());
+  reducer_->share_parameters();
   reducer_->drop_gradients();
-  return norm;
+}
+
+std::vector<at::Tensor> Updater::changing() const {
+  std::vector<at::Tensor> all;
+  for (const NamedTensor& parameter : optimizer_.parameters()) all.push_back(parameter.tensor.detach());
+  for (const checkpoint::ShardedTensor& tensor : optimizer_.state()) all.push_back(tensor.local);
+  return all;
+}
+
+std::vector<at::Tensor> Updater::copy() const {
+  std::vector<at::Tensor> all = changing();
+  for (at::Tensor& tensor : all) tensor = tensor.clone();
+  return all;
+}
+
+void Updater::restore(const std::vector<at::Tensor>& copy) {
+  const at::NoGradGuard no_grad;
+  const std::vector<at::Tensor> all = changing();
+  for (std::size_t i = 0; i < all.size(); ++i) all[i].copy_(copy[i]);
 }
 
 double Updater::learning_rate(std::int64_t step) const { return train::learning_rate(schedule_, step); }

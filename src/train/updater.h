@@ -25,9 +25,17 @@ class Updater {
 
   /// Before the backward pass of each micro-batch, or in its place on a rank that has none (see GradientReducer).
   void prepare(bool last) { reducer_->prepare(last); }
-  /// Collective. Uses up the gradients. Returns the global norm from before clipping. A norm that is not finite leaves
-  /// the parameters as they are: every rank sees the same and stops the same way.
-  double update(std::int64_t step);
+  /// Collective. Sums the gradients over the ranks and returns their global norm from before clipping, the same on all
+  /// ranks. One of the two below uses them up.
+  double reduce();
+  /// Behind reduce(), if all that the step was to change has a norm that is finite. Collective.
+  void apply(std::int64_t step);
+  /// Behind reduce(), in its place: parameters and optimiser state stay as they are.
+  void drop() { reducer_->drop_gradients(); }
+
+  /// Copies of its parameters and optimiser state, as this rank has them, and the way back to them.
+  std::vector<at::Tensor> copy() const;
+  void restore(const std::vector<at::Tensor>& copy);
 
   double learning_rate(std::int64_t step) const;
   std::vector<NamedTensor> parameters() const { return optimizer_.parameters(); }
@@ -37,6 +45,8 @@ class Updater {
  private:
   /// Global norm of the reduced gradients: what is split over the tensor dimension counts once for each part.
   double norm(const std::vector<at::Tensor>& gradients) const;
+  /// Everything that apply() changes, live.
+  std::vector<at::Tensor> changing() const;
 
   std::string name_;
   std::unique_ptr<parallel::GradientReducer> reducer_;
@@ -44,6 +54,7 @@ class Updater {
   ScheduleOptions schedule_;
   double clip_;
   Ranks ranks_;
+  double norm_ = 0;  // of what was reduced last
 };
 
 }  // namespace medfuse::train

@@ -13,7 +13,7 @@ TEST(Checksum, HexAndBack) {
   EXPECT_EQ(from_hex("ffffffffffffffff"), ~std::uint64_t{0});
   EXPECT_EQ(from_hex(hex(0x123456789abcdef0)), 0x123456789abcdef0u);
   for (const char* text : {"", "abc", "0x00000000000abc", " 000000000000abc", "-000000000000abc", "000000000000000g",
-                           "00000000000000abc"}) {
+                           "0000000000000ABC", "00000000000000abc"}) {
     EXPECT_EQ(from_hex(text), std::nullopt) << text;
   }
 }
@@ -32,8 +32,6 @@ TEST(Checksum, EveryChangedBitAndEveryCutBreaksASeal) {
       std::string bad = good;
       bad[at] = static_cast<char>(bad[at] ^ (1 << bit));
       const bool digit = at >= 11 && at < 27;
-      // The case of a hex digit means nothing.
-      if (digit && std::tolower(bad[at]) == good[at]) continue;
       EXPECT_EQ(check_seal(bad), digit || at >= seal_bytes ? Seal::broken : Seal::missing) << at << ", bit " << bit;
     }
   }

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <stdexcept>
 #include <string>
+
+#include "base/checksum.h"
 
 namespace medfuse {
 namespace {
@@ -28,6 +31,17 @@ TEST(Json, DiscardsWhatIsNestedTooDeepToBeCopied) {
     EXPECT_TRUE(parse_json(nested(levels)).is_discarded());
     EXPECT_TRUE(parse_json("{\"a\": 1, \"b\": " + nested(levels) + ", \"c\": 2}").is_discarded());
   }
+}
+
+TEST(Json, SealedObjectsReadAsWhatTheyWere) {
+  const nlohmann::json object = {{"b", {1, 2}}, {"a", "x"}};
+  const std::string text = sealed(object);
+  EXPECT_EQ(check_seal(text), Seal::sound);
+  nlohmann::json read = parse_json(text);
+  read.erase("xxh64");
+  EXPECT_EQ(read, object);
+  EXPECT_THROW(sealed(nlohmann::json::object()), std::logic_error);
+  EXPECT_THROW(sealed({1, 2}), std::logic_error);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ import unittest
 
 import h5py
 
-from medfuse_cli import medfuse
+from medfuse_cli import PROGRAM, WEIGHTS, medfuse
 from training_run import RunCase, cut_back, metrics
 
 EVERY = "MEDFUSE_EVERY_FAULT" in os.environ
@@ -33,12 +33,12 @@ def places(path):
     return [i * (size - 1) // parts for i in range(parts + 1)]
 
 
-def tensor_byte(path):
-    """In the middle of the largest tensor of the model, rather than of its optimiser, in a file of shards."""
+def tensor_byte(path, of_optimizer=False):
+    """In the middle of the largest tensor of the model, or of its optimiser, in a file of shards."""
     found = []
     with h5py.File(path) as file:
         def visit(name, item):
-            if isinstance(item, h5py.Dataset) and not name.startswith("optimizer."):
+            if isinstance(item, h5py.Dataset) and name.startswith("optimizer.") == of_optimizer:
                 found.append((item.nbytes, item.id.get_offset()))
         file.visititems(visit)
     size, offset = max(found)
@@ -64,6 +64,16 @@ class Damage(RunCase):
     @staticmethod
     def checkpoint(run, step):
         return run / "checkpoints" / f"step-{step:09d}"
+
+    def packed_anew(self, name):
+        """Other data of the same shape: without the last results."""
+        tables, packed = self.path / f"{name}-tables", self.path / f"{name}-packed"
+        shutil.copytree(self.path / "tables", tables)
+        labs = tables / "LABEVENTS.csv"
+        labs.write_text("".join(labs.read_text().splitlines(keepends=True)[:-20]))
+        done = medfuse("pack", "--config", self.config, "--input", tables, "--output", packed)
+        self.assertEqual(done.code, 0, done.err)
+        return packed
 
     def predict(self, run, name, *more):
         """What is predicted, or nothing, and the result of the command."""
@@ -172,6 +182,23 @@ class Damage(RunCase):
         self.assertFalse((run / "evaluation.json").exists())
         self.assert_one_line(self.train(run), "none of its 1 checkpoints is sound")
 
+    def test_the_best_one(self):
+        """Kept besides the newest, and never replaced by another where it is asked for."""
+        run = self.undisturbed("scored", "--validate.every", "1", "--checkpoint.keep", "1", ranks=RANKS)
+        scores = {line["step"] + STEPS: line["validation_auroc"] for line in metrics(run)
+                  if line["stage"] == "fusion" and line["step"] in (3, 6)}
+        best = max(scores, key=scores.get)
+        kept = [int(path.name.removeprefix("step-")) for path in sorted((run / "checkpoints").iterdir())]
+        self.assertEqual(kept, sorted({best, NEWEST}))
+        text = self.predict(run, "best", "--checkpoint", "best")[0]
+        self.assertEqual(text, self.predict(run, "best-step", "--checkpoint", best)[0])
+        tensors = self.checkpoint(run, best) / "rank-00000.h5"
+        flip(tensors, tensor_byte(tensors))
+        text, done = self.predict(run, "best-damaged", "--checkpoint", "best")
+        self.assert_one_line(done, "checkpoint best is not sound")
+        self.assertIsNone(text)
+        self.assert_one_line(self.predict(self.copy("unscored"), "unscored", "--checkpoint", "best")[1], "checkpoint")
+
     def test_a_changed_configuration_is_no_other_model(self):
         """Of settings that leave every shape as it is: the tensors alone do not show it."""
         run = self.copy("edited")
@@ -188,6 +215,95 @@ class Damage(RunCase):
             self.assert_one_line(self.train(run), run, key, code=2)
         config.write_text(text)
         self.assertIsNotNone(self.predict(run, "as-it-was")[0])
+
+    def test_a_manifest_that_cannot_be_read(self):
+        """Such as one on a bad sector: here what the system will not read."""
+        run = self.copy("unreadable")
+        manifest = self.checkpoint(run, NEWEST) / "manifest.json"
+        manifest.unlink()
+        manifest.symlink_to("/proc/self/mem")
+        text, done = self.predict(run, "unreadable")
+        self.assertIn(f"warning: {manifest}: read error: Input/output error", done.err)
+        self.assertEqual(text, self.predict(run, "unreadable-older", "--checkpoint", OLDER)[0])
+        self.assert_one_line(medfuse("checkpoint", "verify", "--run", run), "1 of 4 checkpoints are damaged")
+        done = self.train(run)
+        self.assertIn(f"continuing behind step {OLDER}", done.err)
+        self.ends_as_if_nothing_had_been(run, done)
+
+    def test_a_part_that_one_rank_alone_reads(self):
+        """Of the optimiser's state, which ranks share: the other one must not wait for it."""
+        more, whole = ["--parallel.zero", "1"], self.undisturbed("shared-whole", "--parallel.zero", "1", ranks=RANKS)
+        run = self.path / "shared"
+        cut_back(whole, run, NEWEST)
+        shutil.rmtree(self.checkpoint(run, NEWEST))
+        part = self.checkpoint(run, OLDER) / "rank-00001.h5"
+        flip(part, tensor_byte(part, of_optimizer=True))
+        done = self.train(run, *more)
+        self.assertEqual(done.code, 0, done.err)
+        self.assertRegex(done.err, rf"warning: (rank 1: )?{re.escape(str(part))}: its content was changed or damaged")
+        self.assertIn("continuing behind step 6", done.err)
+        self.assert_same_run(run, whole)
+
+    def test_checkpoints_of_another_run(self):
+        """Same settings, same shapes: what tells them apart is what they were trained on."""
+        packed, other = self.packed_anew("other"), self.path / "other"
+        on_other = ["train", "--config", self.config, "--data.path", packed, "--run"]
+        done = medfuse(*on_other, other, ranks=RANKS)
+        self.assertEqual(done.code, 0, done.err)
+        run = self.copy("mixed")
+        shutil.rmtree(self.checkpoint(run, NEWEST))
+        shutil.copytree(self.checkpoint(other, NEWEST), self.checkpoint(run, NEWEST))
+        text, done = self.predict(run, "mixed")
+        self.assert_one_line(done, self.checkpoint(run, NEWEST), "other packed data")
+        self.assertIsNone(text)
+        self.assert_one_line(self.train(run), self.checkpoint(run, NEWEST), "other packed data", code=2)
+        # A run that has lost its configuration is no new one.
+        run = self.copy("lost")
+        (run / "config.cfg").unlink()
+        for done in (self.train(run), medfuse(*on_other, run, ranks=RANKS)):
+            self.assert_one_line(done, run / "config.cfg", "is missing")
+        self.assertEqual((run / "data.json").read_bytes(), (self.packed / "index.json").read_bytes())
+
+    def test_ranks_with_other_files(self):
+        """As on nodes with disks of their own, one of which has an old copy."""
+        packed, weights = self.packed_anew("stale"), self.path / "stale-model"
+        shutil.copytree(WEIGHTS, weights)
+        size = (weights / "model.safetensors").stat().st_size
+        flip(weights / "model.safetensors", size // 64 * 32 + 100)
+        for number, (key, other) in enumerate((("data.path", packed), ("text.model", weights))):
+            run = self.path / f"stale-{number}"
+            first, second = self.training(run), self.training(run)
+            if key == "data.path":
+                second[second.index("--data.path") + 1] = other
+            else:
+                second += ["--text.model", other]
+            done = medfuse(*first, ":", "-np", "1", PROGRAM, *second, ranks=1, timeout=60)
+            self.assert_one_line(done, key, "rank 1", "to all nodes anew")
+            self.assertFalse((run / "config.cfg").exists())
+
+    def test_a_byte_changed_in_the_weights(self):
+        """In any place of them, and in what the run knows of them."""
+        run, weights = self.copy("weights"), self.path / "model"
+        shutil.copytree(WEIGHTS, weights)
+        moved = ["--text.model", weights]
+        good = self.predict(run, "moved", *moved)[0]
+        self.assertIsNotNone(good)
+        path = weights / "model.safetensors"
+        size = path.stat().st_size
+        for at in (size - 1, size // 2, size // 256 * 100 + 777_777):
+            flip(path, at)
+            text, done = self.predict(run, f"weights-{at}", *moved)
+            self.assert_one_line(done, weights, "not the weights")
+            self.assertIsNone(text)
+            self.assert_one_line(medfuse("export", "--run", run, "--output", self.path / "exported", *moved), weights,
+                                 "not the weights")
+            self.assert_one_line(self.train(run, *moved), run, "other weights", code=2)
+            flip(path, at)
+        self.assertEqual(self.predict(run, "moved-again", *moved)[0], good)
+        identity = run / "identity.json"
+        flip(identity, identity.stat().st_size // 2)
+        for refused in (self.predict(run, "identity")[1], self.train(run)):
+            self.assert_one_line(refused, identity, "was changed or damaged")
 
     def test_a_changed_digit_in_what_is_known_of_the_data(self):
         """Of a lab's scaling: samples packed or predicted with it would be others."""

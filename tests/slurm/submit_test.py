@@ -68,6 +68,11 @@ class Submit(unittest.TestCase):
         self.assertEqual((self.path / "bin" / "sbatch.folder").read_text().strip(), str(ROOT))
         self.assertEqual((self.path / "run").stat().st_mode & 0o077, 0)
 
+    def test_ranks_must_know_the_signal(self):
+        self.refused(self.submit("--", "--stop.signals", "TERM, USR2"), 2, "--signal USR1@180", "stop.signals (TERM, USR2)")
+        self.refused(self.submit("--signal", "USR2@60", "--", "--stop.signals=none"), 2, "USR2", "stop.signals (none)")
+        self.assertIn("stop_signal=USR2", self.dry("--signal", "USR2@60", "--", "--stop.signals", "TERM,USR2"))
+
     def test_every_option_is_in_the_script(self):
         lines = self.dry("--nodes", 4, "--tasks-per-node", 4, "--gpus-per-node", 8, "--gpu-type", "h100",
                          "--cpus-per-task", 12, "--mem", "64G", "--time", "90", "--partition", "p", "--account", "a",

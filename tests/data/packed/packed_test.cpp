@@ -278,7 +278,7 @@ TEST(Packed, AnyChangedByteAndAnyCutOfTheIndexIsCaught) {
   const std::string good = read_file(scratch / "index.json");
   const auto says = [&](const std::string& text) {
     std::ofstream(scratch / "index.json") << text;  // thousands of times: without a sync
-    return error_of([&] { read_index(scratch / "index.json", "bring it back"); });
+    return error_of([&] { read_index(scratch / "index.json", {.damaged = "bring it back"}); });
   };
   for (std::size_t at = 0; at < good.size(); ++at) {
     std::string bad = good;
