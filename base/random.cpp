@@ -1,9 +1,9 @@
 #include "base/random.h"
 
-#include <xxhash.h>
+#include "base/checksum.h"
 
 namespace medfuse {
 
-std::uint64_t name_counter(std::string_view name) { return XXH64(name.data(), name.size(), 0); }
+std::uint64_t name_counter(std::string_view name) { return checksum(name); }
 
 }  // namespace medfuse

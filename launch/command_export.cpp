@@ -11,6 +11,7 @@
 #include "launch/ranges.h"
 #include "launch/train_options.h"
 #include "src/checkpoint/reader.h"
+#include "src/train/run_folder.h"
 #include "src/train/run_model.h"
 #include "src/train/weights_identity.h"
 #include "src/weights/hf_config.h"
@@ -126,10 +127,8 @@ class ExportCommand : public Command {
       data_error("text.model {}: there is no such folder; say with --text.model where the weights of run {} lie now",
                  encoder.base.string(), run_);
     }
-    if (!train::trained_with(run_, train::weights_identity(encoder.base, checkpoint::Team::alone()))) {
-      data_error("text.model {}: not the weights that the run {} was trained with; give theirs with --text.model",
-                 encoder.base.string(), run_);
-    }
+    const std::string identity = train::weights_identity(encoder.base, checkpoint::Team::alone());
+    train::check_trained_with(run_, identity, encoder.base.string());
     encoder.base_layers = weights::read_llama_config(encoder.base).num_hidden_layers;
     encoder.layers = options.text.layers == 0 ? encoder.base_layers : options.text.layers;
     return encoder;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "cluster/job_watch.h"
@@ -181,9 +182,9 @@ class TrainCommand : public Command {
   std::string same_everywhere(cluster::Process& process) const {
     std::string index;
     cluster::together(process, [&] { index = read_file(fs::path(options_.data) / "index.json"); });
-    const std::string of_first = process.broadcast(index);
+    const std::string mine = hex(checksum(index)), of_first = process.broadcast(mine);
     cluster::together(process, [&] {
-      if (index == of_first) return;
+      if (mine == of_first) return;
       data_error("data.path {}: on {} (rank {}) these are other data than on {} (rank 0): copy them to all nodes anew",
                  options_.data, process.host(), process.rank(), process.hosts().front());
     });

@@ -97,10 +97,7 @@ OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
   const std::string identity =
       train::weights_identity(open.options.text.model, train::team_of(open.job->ranks().world));
   cluster::together(process, [&] {
-    if (!train::trained_with(selection.run, identity)) {
-      data_error("text.model {}: not the weights that the run {} was trained with; give theirs with --text.model",
-                 open.options.text.model, selection.run);
-    }
+    train::check_trained_with(selection.run, identity, open.options.text.model);
     open.model = std::make_unique<model::MedfuseModel>(train::model_options(open.options, open.trained));
     open.model->to(open.job->device());
     open.model->eval();

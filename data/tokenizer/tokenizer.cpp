@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "data/tokenizer/added_tokens.h"
@@ -187,7 +188,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   if (!view.is_object()) view.fail("must be an object");
   if (view.has("version") && view.at("version").text() != "1.0") view.at("version").fail("must be \"1.0\"");
   auto parts = std::make_shared<Parts>(view);
-  parts->fingerprint = fmt::format("{:016x}", file_checksum(file));
+  parts->fingerprint = hex(file_checksum(file));
 
   const std::filesystem::path config_file = path / "tokenizer_config.json";
   if (is_folder && std::filesystem::exists(config_file)) {

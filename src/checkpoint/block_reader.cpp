@@ -1,9 +1,9 @@
 #include "src/checkpoint/block_reader.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
+
+#include "base/checksum.h"
 
 namespace medfuse::checkpoint {
 
@@ -33,7 +33,7 @@ void BlockReader::load(std::int64_t block, char* target) {
   std::string problem;
   try {
     file_.read(target, n, shard_.byte_offset + begin);
-    if (XXH64(target, n, 0) == shard_.blocks[static_cast<std::size_t>(block)]) return;
+    if (checksum({target, n}) == shard_.blocks[static_cast<std::size_t>(block)]) return;
     problem = path_ + ": its content was changed or damaged";
   } catch (const Error& error) {
     problem = error.what();

@@ -1,7 +1,5 @@
 #include "src/checkpoint/write_steps.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <stdexcept>
 #include <system_error>
@@ -28,7 +26,7 @@ std::vector<std::uint64_t> write_blocks(const Descriptor& file, const char* data
   std::vector<std::uint64_t> blocks;
   for (std::int64_t at = 0; at < bytes; at += kBlockBytes) {
     const auto n = static_cast<std::size_t>(std::min(kBlockBytes, bytes - at));
-    blocks.push_back(XXH64(data + at, n, 0));
+    blocks.push_back(checksum({data + at, n}));
     file.write(data + at, n, byte_offset + at);
   }
   return blocks;

@@ -14,12 +14,14 @@
 #include "base/files.h"
 #include "base/system_error.h"
 #include "data/packed/info_json.h"
-#include "src/train/weights_identity.h"
 
 namespace medfuse::train {
 namespace fs = std::filesystem;
 
 namespace {
+
+constexpr const char* data_name = "data.json";
+constexpr const char* identity_name = "identity.json";
 
 /// Settings that change speed, place or logging but not what is learned. `stages` may grow once the first are done.
 const std::set<std::string>& free_keys() {
@@ -74,8 +76,8 @@ void RunFolder::adopt(const std::string& config_text, const std::string& index_t
     if (fs::exists(checkpoints()) && !fs::is_empty(checkpoints(), none)) {
       data_error("{}: is missing, though there are checkpoints: bring it back, or give another --run", config().string());
     }
-    write_file_atomically(data_index(), index_text);
-    write_file_atomically(identity(), identity_text);
+    write_file_atomically(folder_ / data_name, index_text);
+    write_file_atomically(folder_ / identity_name, identity_text);
     write_file_atomically(config(), config_text);  // last: a run is one when this file is there
     return;
   }
@@ -83,8 +85,8 @@ void RunFolder::adopt(const std::string& config_text, const std::string& index_t
     usage_error("--run {}: it was started with other weights (text.model), byte for byte; continue with those, or give another "
                 "--run", folder_.string());
   }
-  trained_on(folder_);  // reads it only to say so if it is damaged, rather than that these are other data
-  if (read_file(data_index()) != index_text) {
+  if (read_file(folder_ / data_name) != index_text) {
+    trained_on(folder_);  // says so if it is damaged
     usage_error("--run {}: it was started with other packed data (data.path); continue with those, or give another --run",
                 folder_.string());
   }
@@ -100,12 +102,32 @@ Inputs inputs_of(const std::string& data_index, const std::string& identity) {
   return {hex(checksum(data_index)), hex(checksum(identity))};
 }
 
+Inputs inputs_of(const fs::path& run) {
+  return inputs_of(read_file(run / data_name), read_file(run / identity_name));
+}
+
 data::PackedInfo trained_on(const fs::path& run) {
-  const fs::path path = run / "data.json";
+  const fs::path path = run / data_name;
   if (!fs::exists(path)) data_error("{}: no run folder: data.json is missing", run.string());
   return data::read_index(path, {.damaged = "it is a copy of the index.json of the run's packed data: copy that again",
                                  .other_version = "use the program that trained the run"})
       .info;
+}
+
+bool trained_with(const fs::path& run, const std::string& identity) {
+  const fs::path path = run / identity_name;
+  const std::string kept = read_file(path);
+  if (kept != identity && check_seal(kept) != Seal::sound) {
+    data_error("{}: was changed or damaged, so nobody can tell which weights the run was trained with: bring it back from a "
+               "copy of the run", path.string());
+  }
+  return kept == identity;
+}
+
+void check_trained_with(const fs::path& run, const std::string& identity, const std::string& model_folder) {
+  if (trained_with(run, identity)) return;
+  data_error("text.model {}: not the weights that the run {} was trained with; give theirs with --text.model", model_folder,
+             run.string());
 }
 
 std::string differences(const std::string& before, const std::string& now) {

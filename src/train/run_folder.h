@@ -15,6 +15,8 @@ struct Inputs {
   std::string weights;  ///< of identity.json
 };
 Inputs inputs_of(const std::string& data_index, const std::string& identity);
+/// As the run in this folder keeps them. Throws Error(data) naming a file that cannot be read.
+Inputs inputs_of(const std::filesystem::path& run);
 
 class RunFolder {
  public:
@@ -32,8 +34,6 @@ class RunFolder {
 
   const std::filesystem::path& path() const { return folder_; }
   std::filesystem::path config() const { return folder_ / "config.cfg"; }
-  std::filesystem::path data_index() const { return folder_ / "data.json"; }
-  std::filesystem::path identity() const { return folder_ / "identity.json"; }
   std::filesystem::path metrics() const { return folder_ / "metrics.jsonl"; }
   std::filesystem::path checkpoints() const { return folder_ / "checkpoints"; }
 
@@ -45,6 +45,12 @@ class RunFolder {
 
 /// What is common to the samples that a run was trained on, from its data.json. Throws Error(data) if it is missing or damaged.
 data::PackedInfo trained_on(const std::filesystem::path& run);
+
+/// Whether a run was trained with the weights of this weights_identity(). Throws Error(data) if its identity.json is missing or
+/// damaged.
+bool trained_with(const std::filesystem::path& run, const std::string& identity);
+/// Throws Error(data) unless it was. `model_folder`: where those weights lie.
+void check_trained_with(const std::filesystem::path& run, const std::string& identity, const std::string& model_folder);
 
 /// Lines "key: before -> now" of the settings in which two resolved configurations differ and that change the result.
 std::string differences(const std::string& before, const std::string& now);

@@ -101,7 +101,7 @@ void check_settings_of(const checkpoint::Reader& reader, const fs::path& run) {
     data_error("{}: was changed since {} was saved with it: {}; restore it", config.string(), reader.path().filename().string(),
                changed);
   }
-  const std::string others = changed_inputs(reader, inputs_of(read_file(run / "data.json"), read_file(run / "identity.json")));
+  const std::string others = changed_inputs(reader, inputs_of(run));
   if (!others.empty()) {
     data_error("{}: is of a run on {} than {}: take it away, or restore the run's files", reader.path().string(), others,
                run.string());

@@ -99,14 +99,4 @@ std::string weights_identity(const fs::path& model_folder, const checkpoint::Tea
   return sealed({{"config_xxh64", seen[0].substr(0, digits)}, {"block_bytes", block_bytes}, {"files", described}});
 }
 
-bool trained_with(const fs::path& run, const std::string& identity) {
-  const fs::path path = run / "identity.json";
-  const std::string kept = read_file(path);
-  if (kept != identity && check_seal(kept) != Seal::sound) {
-    data_error("{}: was changed or damaged, so nobody can tell which weights the run was trained with: bring it back from a "
-               "copy of the run", path.string());
-  }
-  return kept == identity;
-}
-
 }  // namespace medfuse::train

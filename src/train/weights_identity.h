@@ -1,4 +1,4 @@
-// Which base weights a run was trained with, to the byte: identity.json of its folder.
+// What tells one set of base weights from another, to the byte.
 #pragma once
 
 #include <filesystem>
@@ -12,9 +12,5 @@ namespace medfuse::train {
 /// same on any number of ranks. Each rank reads 1 / team.size of the bytes. Collective. Throws Error(data) on all ranks if a
 /// file cannot be read, or ranks find different weights there, as far as samples of each file show.
 std::string weights_identity(const std::filesystem::path& model_folder, const checkpoint::Team& team);
-
-/// Whether the run in this folder was trained with the weights of this identity. Throws Error(data) if what it kept of them is
-/// damaged.
-bool trained_with(const std::filesystem::path& run, const std::string& identity);
 
 }  // namespace medfuse::train
