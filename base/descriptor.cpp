@@ -95,6 +95,8 @@ void Descriptor::reserve(std::int64_t bytes) const {
   if (error != 0 && error != EOPNOTSUPP && error != EINVAL) fail("cannot reserve its space", error);
 }
 
+void Descriptor::begin_sync() const noexcept { ::sync_file_range(fd_, 0, 0, SYNC_FILE_RANGE_WRITE); }
+
 void Descriptor::sync() const {
   if (::fsync(fd_) != 0) fail("fsync failed", errno);
 }

@@ -33,6 +33,8 @@ class Descriptor {
   void append(const void* data, std::size_t bytes) const;
   /// Makes the disk give the space now, so that a full disk shows before anything is written.
   void reserve(std::int64_t bytes) const;
+  /// Lets the disk begin with what is written by now. Nothing is promised: sync() alone tells of errors.
+  void begin_sync() const noexcept;
   void sync() const;
 
  private:

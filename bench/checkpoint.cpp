@@ -2,8 +2,8 @@
 //   medfuse_bench_checkpoint FOLDER [MIB ROUNDS]     (default: 512 MiB of tensors that every rank holds, 5 rounds)
 // In each round: a plain sequential write of the same bytes by rank 0 (1 MiB at a time, then fsync), a save that is waited
 // for, and one in the background beside a loop of steps. Prints CSV, medians of the rounds: seconds that training stands
-// still, seconds until it is on the disk, MiB/s of that, and steps per second while it is written, as a share of those
-// without. bench/dcp.py does the same with PyTorch.
+// still, seconds until it is on the disk, MiB/s of that, steps per second while it is written, as a share of those without,
+// and the seconds of training that a checkpoint costs in all. bench/dcp.py does the same with PyTorch.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -82,8 +82,15 @@ int run(cluster::Process& process, int argc, char** argv) {
     tensors.push_back(checkpoint::replicated(fmt::format("t{:05}", i), at::randn({2048, 2048})));
   }
   Steps steps(*world);
-  checkpoint::BackgroundWriter writer(folder / "background", team, {.keep = 1});
+  checkpoint::BackgroundWriter writer(folder / "background", team);
+  // What the round before left behind goes untimed, for every way and in bench/dcp.py alike.
+  const auto clear = [&](const char* name) {
+    process.barrier();
+    if (process.rank() == 0) fs::remove_all(folder / name);
+    process.barrier();
+  };
   const auto background_save = [&](std::int64_t round, Figures& figures) {
+    clear("background");
     const auto begin = Clock::now();
     writer.begin(round, tensors, {});
     const double blocked = since(begin);
@@ -104,20 +111,23 @@ int run(cluster::Process& process, int argc, char** argv) {
   Figures warm_up;
   background_save(0, warm_up);
   for (std::int64_t round = 1; round <= rounds; ++round) {
+    clear("plain");
     if (process.rank() == 0) plain.written.push_back(write_plainly(folder / "plain", tensors));
-    process.barrier();
+    clear("waited");
     const auto begin = Clock::now();
-    checkpoint::save(folder / "waited", round, tensors, {}, team, {.keep = 1});
+    checkpoint::save(folder / "waited", round, tensors, {}, team);
     waited.written.push_back(since(begin));
     background_save(round, background);
   }
   if (process.rank() != 0) return 0;
   plain.blocked = plain.written;
   waited.blocked = waited.written;
-  fmt::print("way,ranks,MiB,blocked_s,written_s,MiB/s,speed_beside\n");
+  fmt::print("way,ranks,MiB,blocked_s,written_s,MiB/s,speed_beside,lost_s\n");
   const auto print = [&](const char* way, const Figures& f) {
-    fmt::print("{},{},{},{:.3f},{:.3f},{:.0f},{}\n", way, process.size(), mib, median(f.blocked), median(f.written),
-               static_cast<double>(mib) / median(f.written), f.speed.empty() ? "" : fmt::format("{:.2f}", median(f.speed)));
+    const double blocked = median(f.blocked), written = median(f.written), speed = f.speed.empty() ? 0 : median(f.speed);
+    fmt::print("{},{},{},{:.3f},{:.3f},{:.0f},{},{:.3f}\n", way, process.size(), mib, blocked, written,
+               static_cast<double>(mib) / written, f.speed.empty() ? "" : fmt::format("{:.2f}", speed),
+               blocked + (written - blocked) * (1 - speed));
   };
   print("plain write", plain);
   print("medfuse (waited for)", waited);

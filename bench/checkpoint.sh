@@ -20,8 +20,8 @@ trap 'rm -rf "$folder"' EXIT
   "${MEDFUSE_DEPS:-$PWD/.deps}/python/bin/python" bench/dcp.py "$ranks" "$folder" "$mib" "$rounds"
 } | awk -F, '
   NR == 1 {
-    print "| way | ranks | MiB | training stands still | until on disk | MiB/s | speed of steps beside it |"
-    print "|---|---|---|---|---|---|---|"
+    print "| way | ranks | MiB | training stands still | until on disk | MiB/s | speed of steps beside it | training lost |"
+    print "|---|---|---|---|---|---|---|---|"
     next
   }
-  { printf "| %s | %s | %s | %s s | %s s | %s | %s |\n", $1, $2, $3, $4, $5, $6, $7 }'
+  { printf "| %s | %s | %s | %s s | %s s | %s | %s | %s s |\n", $1, $2, $3, $4, $5, $6, $7, $8 }'
