@@ -3,6 +3,7 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <charconv>
 #include <map>
 #include <utility>
@@ -31,11 +32,20 @@ bool decide_on_cuda(const std::string& choice, const std::vector<RankGpus>& rank
   }
   if (choice == "cpu") return false;
   std::size_t without = 0;
-  for (const RankGpus& gpus : ranks) without += gpus.count == 0;
+  int most = 0;
+  for (const RankGpus& gpus : ranks) {
+    without += gpus.count == 0;
+    most = std::max(most, gpus.count);
+  }
   if (choice == "auto" && without == ranks.size()) return false;
   std::map<std::pair<std::string, std::string>, std::size_t> taken;  // (host, GPU) -> rank
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     const RankGpus& gpus = ranks[rank];
+    if (gpus.count == 0 && most > 0) {
+      // Likely a GPU that fell out: on other nodes, or after a repair, the same command may work.
+      communication_error("rank {} on {} sees no GPU, though others see {}: look at that node (driver, CUDA_VISIBLE_DEVICES), or "
+                          "ask for device = cpu", rank, gpus.host, most);
+    }
     if (gpus.count == 0) {
       usage_error("rank {} on {} sees no GPU (CUDA_VISIBLE_DEVICES, driver?): ask for device = cpu, or give it one", rank,
                   gpus.host);

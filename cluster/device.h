@@ -14,7 +14,7 @@ namespace medfuse::cluster {
 
 /// `choice` is auto, cpu or cuda. cuda: the GPU with this rank's node-local number (modulo the visible ones), each GPU
 /// serving one rank. auto: cuda if every rank has a GPU of its own, cpu if no rank sees a GPU, otherwise an error.
-/// Collective; Error(usage) by way of together() if the choice cannot be met. Sets the current CUDA device.
+/// Collective; the errors of decide_on_cuda() by way of together() if the choice cannot be met. Sets the current CUDA device.
 at::Device choose_device(Process& process, const std::string& choice);
 
 /// What a rank sees of GPUs: how many, and the hardware address of the one it would take.
@@ -24,7 +24,8 @@ struct RankGpus {
   std::string address;
 };
 
-/// The decision behind choose_device, the same on all ranks: whether to use CUDA. Throws Error(usage).
+/// The decision behind choose_device, the same on all ranks: whether to use CUDA. Throws Error(usage), or Error(communication)
+/// if some ranks see GPUs and others none.
 bool decide_on_cuda(const std::string& choice, const std::vector<RankGpus>& ranks);
 
 /// NCCL for a CUDA device, MPI for the CPU, over all ranks. Collective. `process` must outlive it.

@@ -127,7 +127,7 @@ class ExportCommand : public Command {
       data_error("text.model {}: there is no such folder; say with --text.model where the weights of run {} lie now",
                  encoder.base.string(), run_);
     }
-    const std::string identity = train::weights_identity(encoder.base, checkpoint::Team::alone());
+    const std::string identity = train::weights_identity(encoder.base, checkpoint::Team::alone(), "");
     train::check_trained_with(run_, identity, encoder.base.string());
     encoder.base_layers = weights::read_llama_config(encoder.base).num_hidden_layers;
     encoder.layers = options.text.layers == 0 ? encoder.base_layers : options.text.layers;

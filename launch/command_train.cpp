@@ -139,13 +139,14 @@ class TrainCommand : public Command {
     });
     if (stopping_->asked_early(process)) return leave(process, train::Outcome::not_begun);
     patience.enter(train::Part::start, "loading the weights");
-    const std::string identity = train::weights_identity(options_.text.model, train::team_of(ranks.world));
+    const std::string identity = train::weights_identity(options_.text.model, train::team_of(ranks.world), process.host());
     const std::string index = same_everywhere(process);
     // The settings are written down once a model could be made of them.
     std::unique_ptr<model::MedfuseModel> model;
     if (options_.parallel.zero == 3) ranks.shards = train::make_shards(ranks);
     cluster::together(process, [&] {
-      folder.emplace(run_, process.rank() == 0);
+      folder.emplace(run_);
+      if (process.rank() == 0) take_lock(*folder);
       stopping_->watch_file(folder->path());
       model = std::make_unique<model::MedfuseModel>(train::model_options(options_, reader->info()),
                                                     job.tensor_parallel(options_.parallel.sequence),
@@ -191,6 +192,12 @@ class TrainCommand : public Command {
     return index;
   }
 
+  void take_lock(train::RunFolder& folder) const {
+    // Within the time that starting may take, or the watchdog would end the wait.
+    folder.lock(std::chrono::duration<double>(std::min(options_.timeout.lock, options_.timeout.start / 2)),
+                [](const std::string& line) { fmt::print(stderr, "medfuse: {}\n", line); });
+  }
+
   int leave(const cluster::Process& process, train::Outcome outcome) {
     stopping_->carried_out();
     if (outcome == train::Outcome::finished) return static_cast<int>(ExitCode::done);
@@ -222,7 +229,7 @@ class TrainCommand : public Command {
   std::string config_, run_;
   train::TrainOptions options_;
   std::optional<Stopping> stopping_;
-  std::function<double()> score_;  // of the fusion stage's model; empty: none is wanted
+  train::Score score_;  // of the fusion stage's model; empty: none is wanted
   OptionTable pack_table_;
   PackSettings pack_;
 };

@@ -95,7 +95,7 @@ OpenRun open_run(cluster::Process& process, const RunSelection& selection) {
     }
   });
   const std::string identity =
-      train::weights_identity(open.options.text.model, train::team_of(open.job->ranks().world));
+      train::weights_identity(open.options.text.model, train::team_of(open.job->ranks().world), process.host());
   cluster::together(process, [&] {
     train::check_trained_with(selection.run, identity, open.options.text.model);
     open.model = std::make_unique<model::MedfuseModel>(train::model_options(open.options, open.trained));

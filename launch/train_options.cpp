@@ -76,6 +76,7 @@ void add_timeout_options(OptionTable& table, train::TimeoutOptions& o) {
             "seconds for each part of the start: MPI, opening the data, loading the weights, the first step of a stage");
   table.add("timeout.step", &o.step, "seconds for a step; three times the longest one so far if that is more");
   table.add("timeout.save", &o.save, "seconds for a checkpoint");
+  table.add("timeout.lock", &o.lock, "seconds to wait for another job's end in the run folder (then exit code 2)");
 }
 
 void add_parallel_options(OptionTable& table, train::TrainOptions& o) {
@@ -265,6 +266,7 @@ void check_settings(const train::TrainOptions& o) {
   between("timeout.start", o.timeout.start, 1, 1e9);
   between("timeout.step", o.timeout.step, 1, 1e9);
   between("timeout.save", o.timeout.save, 1, 1e9);
+  between("timeout.lock", o.timeout.lock, 0, 1e9);
   for (const auto& stage : o.stages) {
     check_length(stage, stage == "encoders" ? o.encoders.length : o.fusion_stage.length);
   }

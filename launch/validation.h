@@ -2,17 +2,16 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
 #include "data/packed/reader.h"
 #include "src/model/medfuse_model.h"
 #include "src/train/ranks.h"
+#include "src/train/trainer.h"
 
 namespace medfuse::launch {
 
-/// A function that gives the macro AUROC of the fused model as it is, the same on all ranks; collective. All arguments
-/// outlive it. Throws Error(data) if the split has no disease with both classes, so that there is nothing to score.
-std::function<double()> validation_score(model::MedfuseModel& model, const data::PackedReader& reader, train::Ranks ranks,
-                                         std::int64_t micro_batch);
+/// A function that gives the macro AUROC of the fused model as it is, the same on all ranks. All arguments outlive it. Throws Error(data) if the split has no disease with both classes, so that there is nothing to score.
+train::Score validation_score(model::MedfuseModel& model, const data::PackedReader& reader, train::Ranks ranks,
+                              std::int64_t micro_batch);
 
 }  // namespace medfuse::launch

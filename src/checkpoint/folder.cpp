@@ -81,7 +81,22 @@ void remove_leftovers(const fs::path& folder) {
     }
   }
   if (error) data_error("{}: cannot list the folder: {}", folder.string(), error.message());
-  for (const fs::path& path : leftovers) delete_all(path);
+  std::optional<Error> first;
+  for (const fs::path& path : leftovers) {
+    try {
+      delete_all(path);
+    } catch (const Error& failed) {
+      if (!first) first = failed;
+    }
+  }
+  if (first) throw *first;
+}
+
+fs::path fresh_partial(const fs::path& folder, std::int64_t step) {
+  fs::path path = partial_path(folder, step);
+  delete_all(path);
+  make_private_folder(path);
+  return path;
 }
 
 void publish(const fs::path& partial, const fs::path& path, bool exchange) {
@@ -93,7 +108,6 @@ void publish(const fs::path& partial, const fs::path& path, bool exchange) {
   }
   if (exchange && ::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) {
     sync_path(folder);
-    delete_all(partial);  // now the old one
     return;
   }
   fs::path replaced = path;
@@ -102,7 +116,6 @@ void publish(const fs::path& partial, const fs::path& path, bool exchange) {
   move_to(path, replaced);
   move_to(partial, path);
   sync_path(folder);
-  remove_checkpoint(replaced);
 }
 
 void remove_checkpoint(const fs::path& path) {

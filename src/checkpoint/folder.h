@@ -21,12 +21,15 @@ std::filesystem::path partial_path(const std::filesystem::path& folder, std::int
 /// Everything named as a finished checkpoint, oldest first; empty if there is no folder.
 std::vector<FolderEntry> entries(const std::filesystem::path& folder);
 
-/// Deletes what killed writers left: hidden folders of this program. Only for the one job that writes here.
+/// Deletes what was left behind: hidden folders of this program. Only for the one job that writes here. Throws Error(data) for
+/// the first that cannot be deleted, once all have been tried.
 void remove_leftovers(const std::filesystem::path& folder);
+/// partial_path(), empty. Throws Error(data).
+std::filesystem::path fresh_partial(const std::filesystem::path& folder, std::int64_t step);
 
 /// Renames `partial` to its final name. If a checkpoint of that step is there, the two change places at once where the
-/// file system can (`exchange`); else the old one steps aside under a name that entries() still finds. Then the old one
-/// is deleted. Throws Error(data).
+/// file system can (`exchange`), and the old one is a leftover; else it steps aside under a name that entries() still finds.
+/// Throws Error(data).
 void publish(const std::filesystem::path& partial, const std::filesystem::path& path, bool exchange = true);
 
 /// Hides it first, so that half of it is never taken for a checkpoint. Throws Error(data).

@@ -78,8 +78,12 @@ Manifest assemble(const Snapshot& snapshot, const std::vector<std::string>& reco
 
 void begin_writing(const fs::path& folder, std::int64_t step) {
   make_private_folder(folder);
-  remove_leftovers(folder);
-  make_private_folder(partial_path(folder, step));
+  try {
+    remove_leftovers(folder);
+  } catch (const Error&) {
+    // Only space is lost. A file that someone reads over NFS may stay for a while; complete() tries again, and tells.
+  }
+  fresh_partial(folder, step);
 }
 
 std::string write_part(const fs::path& folder, const Snapshot& snapshot, int rank) {
@@ -122,14 +126,23 @@ std::string complete(const fs::path& folder, const Snapshot& snapshot, const std
   publish(partial, path);
   json removed = json::array();
   std::string warning;
-  try {
-    for (const fs::path& old : superseded(folder, snapshot.step, retention)) {
-      remove_checkpoint(old);
-      removed.push_back(old.string());
+  // The new one is complete: whatever of this fails is no reason to stop the run.
+  const auto try_to = [&](const auto& do_it) {
+    try {
+      do_it();
+    } catch (const Error& error) {
+      if (warning.empty()) warning = error.what();
     }
-  } catch (const Error& error) {  // the new one is complete: no reason to stop the run
-    warning = error.what();
-  }
+  };
+  try_to([&] { remove_leftovers(folder); });
+  try_to([&] {
+    for (const fs::path& old : superseded(folder, snapshot.step, retention)) {
+      try_to([&] {
+        remove_checkpoint(old);
+        removed.push_back(old.string());
+      });
+    }
+  });
   return json{{"path", path.string()}, {"bytes", bytes}, {"removed", removed}, {"warning", warning}}.dump();
 }
 

@@ -29,6 +29,7 @@ at::Tensor gather_rows(std::span<const std::int32_t> lengths, std::int64_t width
   at::Tensor table = torch::zeros({std::ssize(lengths), width}, torch::kFloat64);
   const std::size_t most = (order.size() + host.size() - 1) / host.size();  // rows of a rank
   for (std::size_t begin = 0; begin < most; begin += options.micro_batch) {
+    if (options.before_pass) options.before_pass();
     if (begin >= mine.size()) {
       idle();
       continue;

@@ -20,6 +20,8 @@ struct InferenceOptions {
   bool parts = false;             ///< infer(): also the parts of a fusion of both views, 3 * tokens * width numbers a sample
   /// Called after each pass with this rank's samples so far and in all; may be empty.
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
+  /// Called before each pass, on every rank equally often; may be collective, and throw on all ranks alike. May be empty.
+  std::function<void()> before_pass = {};
 };
 
 /// Probabilities of samples, and the parts of the fusion that they come from.

@@ -126,7 +126,7 @@ FusionStage::Information FusionStage::information(const at::Tensor& specific_BF,
   const double weight = sum_over_ranks(ranks_.host, {result.bound_share})[0] > 0
                             ? options_.fusion.mutual_information / static_cast<double>(model_.fusion->shared_width())
                             : 0.0;
-  const auto gradients = torch::autograd::grad({weight * bound}, {specific, shared});
+  const auto gradients = torch::autograd::grad({guarded(weight * bound)}, {specific, shared});
   result.loss_share = weight * result.bound_share;
   result.specific_gradient_BF = gradients[0];
   result.shared_gradient_BG = gradients[1];

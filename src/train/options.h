@@ -57,6 +57,7 @@ struct TimeoutOptions {
   double start = 1800;             ///< each part of what comes before the first step: opening, loading, the step itself
   double step = 600;               ///< a step, or three times the longest one so far if that is more
   double save = 1800;              ///< a checkpoint
+  double lock = 100;               ///< not of work: to wait for the end of another job in the run folder
 };
 
 struct TrainOptions {

@@ -58,6 +58,9 @@ Position RunCheckpoints::position_of(const checkpoint::Reader& reader) const {
     finished = reader.extra().at("stages_finished").get<std::vector<std::string>>();
     stage = reader.extra().at("stage").get<std::string>();
     position.step = reader.extra().at("step").get<std::int64_t>();
+    // Those of before did not say.
+    position.good = reader.extra().value("good_steps", position.step);
+    position.bad = reader.extra().value("bad_steps_in_a_row", std::int64_t{0});
   } catch (const json::exception&) {
     throw checkpoint::DamagedError(
         fmt::format("{}: does not say which stage and step it is of; delete it", reader.path().string()));
@@ -104,10 +107,17 @@ std::optional<Position> RunCheckpoints::load(const std::function<Tensors(const P
 }
 
 std::int64_t RunCheckpoints::bytes_with(const Tensors& state) const {
-  std::int64_t bytes = 0;
+  json own = json::object();
   for (const Tensors* const tensors : {&parameters_, &state}) {
-    for (const auto& tensor : *tensors) bytes += c10::multiply_integers(tensor.global_shape) * tensor.local.element_size();
+    for (const auto& tensor : *tensors) {
+      own[tensor.name] = c10::multiply_integers(tensor.global_shape) * tensor.local.element_size();
+    }
   }
+  // No rank need hold a part of each tensor, and many may hold one of the same.
+  json all = json::object();
+  for (const std::string& text : team_of(ranks_.world).all_gather(own.dump())) all.update(json::parse(text));
+  std::int64_t bytes = 0;
+  for (const json& of_tensor : all) bytes += of_tensor.get<std::int64_t>();
   return bytes;
 }
 
@@ -120,7 +130,9 @@ void RunCheckpoints::begin(const Position& position, const Tensors& state, std::
   const bool done = position.stage == stages_.size();
   json extra = {{"stages_finished", finished},
                 {"stage", done ? std::string() : stages_[position.stage].first},
-                {"step", position.step}};
+                {"step", position.step},
+                {"good_steps", position.good},
+                {"bad_steps_in_a_row", position.bad}};
   if (score) extra["score"] = *score;
   if (!options_.config.empty()) {
     extra["config"] = options_.config;

@@ -67,7 +67,7 @@ class RunCheckpoints {
   /// There is a checkpoint that load() can go back to.
   bool any() const { return any_; }
 
-  /// Of the tensors of a checkpoint with this state, over all ranks.
+  /// Of the tensors of a checkpoint with this state, over all ranks. Collective.
   std::int64_t bytes_with(const Tensors& state) const;
 
   /// Steps over all stages.

@@ -8,6 +8,8 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <thread>
+#include <utility>
 
 #include "base/checksum.h"
 #include "base/error.h"
@@ -27,7 +29,7 @@ constexpr const char* identity_name = "identity.json";
 const std::set<std::string>& free_keys() {
   static const std::set<std::string> keys = {
       "data.path", "text.model", "text.cache_mib", "micro_batch", "recompute", "device", "timeout.start", "timeout.step",
-      "timeout.save", "timeout" /* formerly */, "checkpoint.every", "checkpoint.keep", "checkpoint.background", "checkpoint.keep_every", "checkpoint.best", "validate.every", "bad_steps", "stop.signals", "stop.file",
+      "timeout.save", "timeout.lock", "timeout" /* formerly */, "checkpoint.every", "checkpoint.keep", "checkpoint.background", "checkpoint.keep_every", "checkpoint.best", "validate.every", "bad_steps", "stop.signals", "stop.file",
       "stop.after", "stop.limit", "stop.margin", "stop.slurm_every", "stages", "parallel.tensor", "parallel.sequence",
       "parallel.across_nodes",
       "parallel.zero", "parallel.layout", "parallel.lab_ranks", "parallel.bucket_mib"};
@@ -52,16 +54,39 @@ std::map<std::string, std::string> settings(const std::string& config) {
 
 }  // namespace
 
-RunFolder::RunFolder(const fs::path& folder, bool writer) : folder_(folder), writer_(writer) {
-  make_private_folder(folder_);
-  if (!writer_) return;
+RunFolder::RunFolder(const fs::path& folder) : folder_(folder) { make_private_folder(folder_); }
+
+void RunFolder::lock(std::chrono::duration<double> patience, const std::function<void(const std::string&)>& say) {
+  using Clock = std::chrono::steady_clock;
+  writer_ = true;
   const fs::path path = folder_ / "lock";
   lock_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (lock_ < 0) data_error("{}: cannot write: {}", path.string(), system_message(errno));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    ::close(lock_);
-    lock_ = -1;
-    usage_error("--run {}: another job is training there; wait for its end, or give another --run", folder_.string());
+  bool said = false;
+  for (const auto begin = Clock::now(); ::flock(lock_, LOCK_EX | LOCK_NB) != 0;) {
+    switch (const int error = errno) {
+      case EINTR:
+        continue;
+      case EWOULDBLOCK:
+        break;
+      case ENOLCK:
+      case ENOSYS:
+      case EOPNOTSUPP:
+        say(fmt::format("warning: {}: this file system has no locks ({}): nothing keeps two jobs from training there at once",
+                        path.string(), system_message(error)));
+        return;
+      default:
+        data_error("{}: cannot lock: {}", path.string(), system_message(error));
+    }
+    if (Clock::now() - begin >= patience) {
+      usage_error("--run {}: another job is training there; wait for its end, or give another --run (if there is none, a file "
+                  "server holds the lock of a node that died: delete {})", folder_.string(), path.string());
+    }
+    if (!std::exchange(said, true)) {
+      say(fmt::format("--run {}: another job is training there; waiting up to {:.0f} s for its end", folder_.string(),
+                      patience.count()));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
 }
 

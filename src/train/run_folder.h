@@ -2,7 +2,9 @@
 // on, so that the same command continues it and another job cannot.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "data/packed/packed.h"
@@ -20,14 +22,18 @@ Inputs inputs_of(const std::filesystem::path& run);
 
 class RunFolder {
  public:
-  /// Creates the folder (mode 0700) where it is missing. `writer` (rank 0) takes the lock, which the kernel drops with
-  /// the process. Throws Error(usage) when another job holds it.
-  RunFolder(const std::filesystem::path& folder, bool writer);
+  /// Creates the folder (mode 0700) where it is missing.
+  explicit RunFolder(const std::filesystem::path& folder);
   ~RunFolder();
+
+  /// For rank 0, before adopt(): takes the lock, which the kernel drops with the process. Another job's lock is waited for: it
+  /// may be about to die, or dead for so short a time that a file server does not know yet. `say` is told of that, and of a
+  /// file system without locks, where there is none to take. Throws Error(usage) if the other job is there after `patience`.
+  void lock(std::chrono::duration<double> patience, const std::function<void(const std::string&)>& say);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
-  /// First start: writes `config` (everything resolved) and `data_index` (index.json of the packed data) and `identity`
+  /// Does nothing without the lock. First start: writes `config` (everything resolved) and `data_index` (index.json of the packed data) and `identity`
   /// (weights_identity()). Later: compares with what is there. Settings that do not change the result may differ; for any
   /// other difference throws Error(usage) showing it. Throws Error(data) if what is there is damaged.
   void adopt(const std::string& config, const std::string& data_index, const std::string& identity);
@@ -39,7 +45,7 @@ class RunFolder {
 
  private:
   std::filesystem::path folder_;
-  bool writer_;
+  bool writer_ = false;
   int lock_ = -1;
 };
 

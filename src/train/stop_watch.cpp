@@ -33,6 +33,7 @@ void StopWatch::step_ended() {
 }
 
 void StopWatch::saved(double seconds, std::int64_t bytes) {
+  saving_ = false;
   saves_.push_back({seconds, static_cast<double>(bytes)});
   if (saves_.size() > saves_remembered) saves_.pop_front();
 }
@@ -45,7 +46,7 @@ double StopWatch::lead() const {
     // A stage that keeps more than the one before takes longer to save.
     save = std::max(save, one.seconds * std::max(1.0, one.bytes > 0 ? bytes / one.bytes : 1.0));
   }
-  return step_factor * step + save + options_.margin;
+  return step_factor * step + (saving_ ? 2 : 1) * save + options_.margin;
 }
 
 std::optional<double> StopWatch::seconds_left() const {

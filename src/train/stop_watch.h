@@ -37,10 +37,12 @@ class StopWatch : public StopRequests {
   void step_begins() override;
   void step_ended() override;
   void will_save(std::int64_t bytes) override { next_bytes_ = bytes; }
+  void save_begins() override { saving_ = true; }
   void saved(double seconds, std::int64_t bytes) override;
 
   /// Seconds before the limit at which the run must not begin another step: a step half as long again as the slowest of
-  /// late, the slowest save of late (for want of one, its bytes at a poor rate), and the margin.
+  /// late, the slowest save of late (for want of one, its bytes at a poor rate; twice if there is one under way, which comes
+  /// first), and the margin.
   double lead() const;
 
  private:
@@ -60,6 +62,7 @@ class StopWatch : public StopRequests {
   std::deque<double> steps_;  ///< seconds of the latest
   std::deque<Save> saves_;    ///< the latest
   std::int64_t next_bytes_ = 0;
+  bool saving_ = false;
   bool stepped_ = false;      ///< at least once, by this process
   std::optional<double> file_asked_;  ///< when
   bool file_seen_ = false;

@@ -16,8 +16,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-bool finite(const StepRecord& record) { return std::isfinite(record.loss) && std::isfinite(record.gradient_norm); }
-
 std::vector<std::pair<std::string, std::int64_t>> names_and_steps(const std::vector<Trainer::StagePlan>& plans) {
   std::vector<std::pair<std::string, std::int64_t>> stages;
   for (const auto& plan : plans) stages.emplace_back(plan.name, plan.steps);
@@ -52,6 +50,7 @@ Position Trainer::resume() {
 void Trainer::save(const Position& position) {
   observer_.entered(Part::save, fmt::format("saving step {}", saves_.global_step(position)));
   tell(saves_.finish());
+  if (options_.stop) options_.stop->save_begins();
   if (position.step > 0) stage_->unite_parameters();
   saves_.begin(position, position.step > 0 ? stage_->state() : RunCheckpoints::Tensors{}, score_);
   if (!options_.background) tell(saves_.finish());
@@ -87,11 +86,19 @@ StepRecord Trainer::run_step(std::int64_t step) {
   }
   record.learning_rate = report.learning_rate;
   record.gradient_norm = report.gradient_norm;
+  record.good = good_everywhere(record);
   record.seconds = seconds_since(begin);
   return record;
 }
 
+bool Trainer::good_everywhere(const StepRecord& record) const {
+  const bool good = std::isfinite(record.loss) && std::isfinite(record.gradient_norm);
+  // The ranks of a data group have one record; each of a tensor group has its own, of what should be the same.
+  return ranks_.tensor_host ? sum_over_ranks(*ranks_.tensor_host, {good ? 0.0 : 1.0})[0] == 0 : good;
+}
+
 bool Trainer::agree() {
+  if (stop_agreed_) return true;
   const bool saving = saves_.active();
   if (!options_.stop && !saving) return false;
   const at::Tensor votes =
@@ -100,7 +107,7 @@ bool Trainer::agree() {
   const auto wish = votes[0].item<std::int64_t>(), writing = votes[1].item<std::int64_t>();
   if (saving && writing == 0) tell(saves_.advance());
   if (wish > 0 && ranks_.world.rank() == 0) stop_reason_ = options_.stop->reason(wish);
-  return wish > 0;
+  return stop_agreed_ = wish > 0;
 }
 
 Outcome Trainer::stopped(Outcome outcome) {
@@ -110,25 +117,25 @@ Outcome Trainer::stopped(Outcome outcome) {
   return outcome;
 }
 
-Position Trainer::go_back(const StepRecord& bad) {
-  const std::string what = fmt::format("stage {}, step {}: loss {}, gradient norm {}: not finite {} times in a row", bad.stage,
-                                       bad.step, bad.loss, bad.gradient_norm, bad_);
+Position Trainer::go_back(const StepRecord& record, std::int64_t bad) {
+  const std::string what = fmt::format("stage {}, step {}: loss {}, gradient norm {}: not finite {} times in a row",
+                                       record.stage, record.step, record.loss, record.gradient_norm, bad);
   tell(saves_.finish());
   if (went_back_ || !saves_.any()) {
     numeric_error("{}{}; start another --run with a lower learning rate, or with clip", what,
                   went_back_ ? ", again after going back to a checkpoint" : ", and there is no checkpoint to go back to");
   }
   went_back_ = true;
-  bad_ = 0;
   observer_.message(fmt::format("warning: {}: going back to the last checkpoint, this once", what));
-  return resume();
+  Position position = resume();
+  position.bad = 0;
+  return position;
 }
 
 void Trainer::begin_stage(const Position& position) {
   const auto& plan = plans_[position.stage];
   observer_.entered(Part::start, "beginning stage " + plan.name);
   part_ = Part::first_step;
-  good_ = 0;
   if (!stage_ || stage_index_ != position.stage) {
     stage_.reset();
     stage_ = plan.make();
@@ -144,18 +151,17 @@ StepRecord Trainer::step(const Position& position) {
   if (options_.stop) options_.stop->step_begins();
   StepRecord record = run_step(position.step);
   if (options_.stop) options_.stop->step_ended();
-  bad_ = finite(record) ? 0 : bad_ + 1;
-  if (bad_ == 0) ++good_;
   score_.reset();
   const bool wanted = record.step == record.steps || due(options_.validate_every, record.step) ||
                       due(options_.checkpoint_every, record.step);
-  if (plan.score && bad_ == 0 && options_.validate_every > 0 && wanted) {
+  if (plan.score && record.good && options_.validate_every > 0 && wanted) {
     observer_.entered(Part::start, "scoring the validation split");
-    score_ = plan.score();
-    record.others.emplace_back("validation_auroc", *score_);
+    // It may take far longer than a step: a stop must not wait for it, nor a time limit come in its midst.
+    score_ = plan.score([this] { return agree(); });
+    if (score_) record.others.emplace_back("validation_auroc", *score_);
   }
   observer_.stepped(record);
-  if (bad_ > 0) {
+  if (!record.good) {
     observer_.message(fmt::format("warning: stage {}, step {}: loss {}, gradient norm {}: not finite; the step is passed over",
                                   record.stage, record.step, record.loss, record.gradient_norm));
   }
@@ -169,9 +175,11 @@ Outcome Trainer::run() {
   while (position.stage < plans_.size()) {
     if (!std::exchange(begun, true)) begin_stage(position);
     const StepRecord record = step(position);
+    position.bad = record.good ? 0 : position.bad + 1;
+    position.good += record.good ? 1 : 0;
     // A stage in which no step was good has taught nothing, however short it is.
-    if (bad_ >= options_.bad_steps || (record.step == record.steps && good_ == 0)) {
-      position = go_back(record);
+    if (position.bad >= options_.bad_steps || (record.step == record.steps && position.good == 0)) {
+      position = go_back(record, position.bad);
       begun = false;
       continue;
     }
@@ -180,12 +188,12 @@ Outcome Trainer::run() {
     if (ended) {
       stage_->unite_parameters();
       stage_.reset();
-      position = {position.stage + 1, 0};
+      position = {.stage = position.stage + 1, .bad = position.bad};
       begun = false;
     }
     const bool stop = position.stage < plans_.size() && agree();  // behind the last step nothing is left to stop
     // Not in a row of bad steps: there must be something to go back to.
-    if (ended || stop || (bad_ == 0 && due(options_.checkpoint_every, position.step))) save(position);
+    if (ended || stop || (position.bad == 0 && due(options_.checkpoint_every, position.step))) save(position);
     if (stop) return stopped(Outcome::stopped);
   }
   observer_.entered(Part::save, "finishing the last checkpoint");

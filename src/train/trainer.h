@@ -40,6 +40,7 @@ struct StepRecord {
   double samples = 0;            ///< of this step
   double tokens = 0;
   double seconds = 0;            ///< this step took, on this rank
+  bool good = true;              ///< loss and gradient are finite, on all ranks
   std::vector<std::pair<std::string, double>> others;
 };
 
@@ -62,6 +63,10 @@ struct Observer {
 /// not_begun: stopped before the first step, when there was nothing new to save.
 enum class Outcome { finished, stopped, not_begun };
 
+/// Scores the model as it is on the validation split. Collective; between its passes all ranks ask `stop`, which is collective
+/// as well, and if it says so they leave off, without a score.
+using Score = std::function<std::optional<double>(const std::function<bool()>& stop)>;
+
 class Trainer {
  public:
   /// Makes a stage; made when it begins, so that its optimiser takes memory only then. The name is known before.
@@ -69,7 +74,7 @@ class Trainer {
     std::string name;
     std::int64_t steps = 0;
     std::function<std::unique_ptr<Stage>()> make;
-    std::function<double()> score = {};  ///< of the model as it is, on the validation split; collective. Null: none
+    Score score = {};  ///< null: none
   };
 
   /// `parameters`: this rank's blocks of everything trainable, live: they are saved and written into on resume.
@@ -79,20 +84,23 @@ class Trainer {
   /// Continues from the newest checkpoint, or begins. Collective. A step whose loss or gradient is not finite changes no
   /// parameter. After bad_steps of them in a row, or a stage without a good one, the run goes back to its last checkpoint,
   /// once a start: what was a fault of the machine is over then. The next time it throws Error(numeric), on all ranks alike.
+  /// A stop counts neither as a good step nor as the end of a row of bad ones.
   Outcome run();
 
  private:
   /// Where to go on: behind the newest checkpoint, or at the beginning.
   Position resume();
-  Position go_back(const StepRecord& bad);
+  Position go_back(const StepRecord& record, std::int64_t bad);
   void begin_stage(const Position& position);
   /// One step, its score where one is due, and what is told of it.
   StepRecord step(const Position& position);
   StepRecord run_step(std::int64_t step);
+  bool good_everywhere(const StepRecord& record) const;
   bool due(std::int64_t every, std::int64_t step) const { return every > 0 && step % every == 0; }
   /// Begins to save where the run stands.
   void save(const Position& position);
-  /// Goes on with what is being saved, if all ranks are ready, and agrees on whether one of them wants to stop. Collective.
+  /// Goes on with what is being saved, if all ranks are ready, and agrees on whether one of them wants to stop; once they do,
+  /// nobody is asked any more. Collective.
   bool agree();
   void tell(const std::optional<SavedCheckpoint>& saved);
   Outcome stopped(Outcome outcome);
@@ -106,9 +114,8 @@ class Trainer {
   std::size_t stage_index_ = 0;
   Part part_ = Part::first_step;  // what the next step is
   std::optional<double> score_;   // of where the run stands
-  std::int64_t bad_ = 0;          // steps in a row
-  std::int64_t good_ = 0;         // steps of the stage, since it was begun here
   bool went_back_ = false;
+  bool stop_agreed_ = false;
   std::string stop_reason_;       // on rank 0
 };
 

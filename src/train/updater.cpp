@@ -62,11 +62,14 @@ double Updater::norm(const std::vector<at::Tensor>& gradients) const {
   const auto squares = [this](const std::vector<at::Tensor>& tensors) {
     return reducer_->sum_over_owners(parallel::sum_of_squares(tensors));
   };
-  double sum = squares(whole);
+  const double sum = squares(whole);
   double parts = 0;
   for (const auto& [copies, tensors] : split) parts += squares(tensors) / copies;
-  if (!split.empty()) sum += sum_over_ranks(*ranks_.tensor_host, {parts})[0];
-  return std::sqrt(sum);
+  if (!ranks_.tensor_host) return std::sqrt(sum);
+  // Ranks that hold a model together have each their own copy of what is whole. What went wrong in one of these (its
+  // difference with itself is not 0 then) must keep the others from learning, too.
+  const auto sums = sum_over_ranks(*ranks_.tensor_host, {parts, sum - sum});
+  return std::sqrt(sum + sums[0] + sums[1]);
 }
 
 double Updater::reduce() {

@@ -25,8 +25,8 @@ class Updater {
 
   /// Before the backward pass of each micro-batch, or in its place on a rank that has none (see GradientReducer).
   void prepare(bool last) { reducer_->prepare(last); }
-  /// Collective. Sums the gradients over the ranks and returns their global norm from before clipping, the same on all
-  /// ranks. One of the two below uses them up.
+  /// Collective. Sums the gradients over the ranks and returns their global norm from before clipping; not finite on all
+  /// ranks if it is so on one. One of the two below uses them up.
   double reduce();
   /// Behind reduce(), if all that the step was to change has a norm that is finite. Collective.
   void apply(std::int64_t step);

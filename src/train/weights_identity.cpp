@@ -1,7 +1,11 @@
 #include "src/train/weights_identity.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
+#include <map>
 #include <string_view>
 #include <vector>
 
@@ -10,13 +14,14 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/json.h"
+#include "base/system_error.h"
 
 namespace medfuse::train {
 namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::int64_t block_bytes = 64 << 20;  // what ranks take in turn
+constexpr std::int64_t block_bytes = 64 << 20;  // what the ranks of a node take in turn
 constexpr std::size_t digits = 16;              // of a block's checksum
 
 struct File {
@@ -38,26 +43,28 @@ std::vector<File> weight_files(const fs::path& folder) {
   return files;
 }
 
-/// Of a few places all over a file. Nodes may have copies of their own; those of another fine-tune differ nearly everywhere.
-std::uint64_t sampled(const fs::path& path, std::int64_t bytes) {
-  constexpr std::int64_t places = 64, place_bytes = 4096;
-  const Descriptor file = Descriptor::open_to_read(path);
-  std::string samples(places * place_bytes, '\0');
-  for (std::int64_t i = 0; i < places; ++i) {
-    file.read_some(samples.data() + i * place_bytes, place_bytes, bytes / places * i);
-  }
-  return checksum(samples);
+/// Those ranks that see the same folder: they read it together.
+struct Readers {
+  std::size_t number = 0;  ///< which of them this one is
+  std::size_t size = 0;
+};
+
+/// What tells the folder from those of other nodes, and from others of this one.
+std::string place_of(const fs::path& folder, const std::string& host) {
+  struct stat status;
+  if (::stat(folder.c_str(), &status) != 0) data_error("text.model {}: {}", folder.string(), system_message(errno));
+  return fmt::format("{} {} {}", host, status.st_dev, status.st_ino);
 }
 
-/// Of every team.size-th block of the files, one after the other.
-std::string checksums_of_my_blocks(const fs::path& folder, const std::vector<File>& files, const checkpoint::Team& team) {
+/// Of every readers.size-th block of the files, one after the other.
+std::string checksums_of_my_blocks(const fs::path& folder, const std::vector<File>& files, const Readers& readers) {
   std::string checksums;
   std::vector<char> block;
-  std::int64_t number = 0;
+  std::size_t number = 0;
   for (const File& file : files) {
     const Descriptor opened = Descriptor::open_to_read(folder / file.name);
     for (std::int64_t i = 0; i < file.blocks(); ++i, ++number) {
-      if (number % team.size != team.rank) continue;
+      if (number % readers.size != readers.number) continue;
       block.resize(static_cast<std::size_t>(std::min(block_bytes, file.bytes - i * block_bytes)));
       opened.read(block.data(), block.size(), i * block_bytes);
       checksums += hex(checksum(std::string_view(block.data(), block.size())));
@@ -66,37 +73,63 @@ std::string checksums_of_my_blocks(const fs::path& folder, const std::vector<Fil
   return checksums;
 }
 
+/// Those of all blocks, in order, from what each of a folder's readers has.
+std::string in_order(const std::vector<std::string>& of_readers, std::size_t blocks) {
+  std::string all;
+  for (std::size_t i = 0; i < blocks; ++i) {
+    all += of_readers[i % of_readers.size()].substr(i / of_readers.size() * digits, digits);
+  }
+  return all;
+}
+
 }  // namespace
 
-std::string weights_identity(const fs::path& model_folder, const checkpoint::Team& team) {
+std::string weights_identity(const fs::path& model_folder, const checkpoint::Team& team, const std::string& host) {
   std::vector<File> files;
-  const auto seen = checkpoint::gather_or_throw(team, [&] {
+  std::size_t blocks = 0;
+  const auto places = checkpoint::gather_or_throw(team, [&] { return place_of(model_folder, host); });
+  const auto listed = checkpoint::gather_or_throw(team, [&] {
     files = weight_files(model_folder);
-    std::string listed = hex(file_checksum(model_folder / "config.json"));
+    std::string list = hex(file_checksum(model_folder / "config.json"));
     for (const File& file : files) {
-      listed += fmt::format(" {} {} {}", file.name, file.bytes, hex(sampled(model_folder / file.name, file.bytes)));
+      list += fmt::format(" {} {}", file.name, file.bytes);
+      blocks += static_cast<std::size_t>(file.blocks());
     }
-    return listed;
+    return list;
   });
-  for (std::size_t rank = 0; rank < seen.size(); ++rank) {
-    if (seen[rank] != seen[0]) {
+  const auto expect_same = [&](bool same, std::size_t rank) {
+    if (!same) {
       data_error("text.model {}: rank {} finds other weights there than rank 0: copy them to all nodes anew",
                  model_folder.string(), rank);
     }
+  };
+  std::map<std::string, std::vector<std::size_t>> readers;  // of each place: its ranks
+  for (std::size_t rank = 0; rank < places.size(); ++rank) {
+    expect_same(listed[rank] == listed[0], rank);
+    readers[places[rank]].push_back(rank);
   }
+  const auto me = static_cast<std::size_t>(team.rank);
+  const auto& mine = readers[places[me]];
+  const Readers own{static_cast<std::size_t>(std::find(mine.begin(), mine.end(), me) - mine.begin()), mine.size()};
   const auto checksums =
-      checkpoint::gather_or_throw(team, [&] { return checksums_of_my_blocks(model_folder, files, team); });
+      checkpoint::gather_or_throw(team, [&] { return checksums_of_my_blocks(model_folder, files, own); });
+
+  const auto of_place = [&](const std::vector<std::size_t>& ranks) {
+    std::vector<std::string> of_readers;
+    for (const std::size_t rank : ranks) of_readers.push_back(checksums[rank]);
+    return in_order(of_readers, blocks);
+  };
+  const std::string first = of_place(readers[places[0]]);
+  for (const auto& [place, ranks] : readers) expect_same(of_place(ranks) == first, ranks.front());
 
   nlohmann::json described = nlohmann::json::object();
-  std::size_t number = 0;
+  std::size_t begin = 0;
   for (const File& file : files) {
-    std::string blocks;
-    for (std::int64_t i = 0; i < file.blocks(); ++i, ++number) {
-      blocks += checksums[number % checksums.size()].substr(number / checksums.size() * digits, digits);
-    }
-    described[file.name] = {{"bytes", file.bytes}, {"xxh64_of_blocks", hex(checksum(blocks))}};
+    const std::size_t length = static_cast<std::size_t>(file.blocks()) * digits;
+    described[file.name] = {{"bytes", file.bytes}, {"xxh64_of_blocks", hex(checksum(std::string_view(first).substr(begin, length)))}};
+    begin += length;
   }
-  return sealed({{"config_xxh64", seen[0].substr(0, digits)}, {"block_bytes", block_bytes}, {"files", described}});
+  return sealed({{"config_xxh64", listed[0].substr(0, digits)}, {"block_bytes", block_bytes}, {"files", described}});
 }
 
 }  // namespace medfuse::train

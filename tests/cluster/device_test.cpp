@@ -16,11 +16,11 @@ namespace {
 
 using testing::HasSubstr;
 
-std::string refusal(const std::string& choice, const std::vector<RankGpus>& ranks) {
+std::string refusal(const std::string& choice, const std::vector<RankGpus>& ranks, ExitCode code = ExitCode::usage) {
   try {
     decide_on_cuda(choice, ranks);
   } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_EQ(error.code(), code);
     return error.what();
   }
   return "";
@@ -37,7 +37,10 @@ TEST(Device, EveryRankNeedsAGpuOfItsOwn) {
   EXPECT_FALSE(decide_on_cuda("cpu", own));
   EXPECT_FALSE(decide_on_cuda("cpu", mixed));
   EXPECT_THAT(refusal("cuda", none), HasSubstr("rank 0 on a sees no GPU"));
-  EXPECT_THAT(refusal("auto", mixed), HasSubstr("rank 1 on b sees no GPU"));
+  // A node whose GPU is lost is a reason to start again elsewhere, not to give up.
+  for (const char* choice : {"auto", "cuda"}) {
+    EXPECT_THAT(refusal(choice, mixed, ExitCode::communication), HasSubstr("rank 1 on b sees no GPU, though others see 1"));
+  }
   EXPECT_THAT(refusal("auto", shared), HasSubstr("ranks 0 and 1 on a would share one GPU"));
   EXPECT_THAT(refusal("gpu", own), HasSubstr("device 'gpu' is not known"));
 }

@@ -1,7 +1,7 @@
 // Preloaded into a program under test: strikes at the N-th call that changes something under a folder. So every write, fsync
 // and rename of a save can be the last one, or fail.
 //   MEDFUSE_FAULT=KIND:N       kill: SIGKILL in the place of the call; torn: a write does half of its work first; an errno
-//                              (EIO, ENOSPC, EROFS): the call fails; sleep-MS: it takes so many milliseconds longer; all-KIND:
+//                              (EIO, ENOSPC, EROFS): the call fails (ENOLCK: locking does); sleep-MS: it takes so many milliseconds longer; all-KIND:
 //                              and so do all after it; count: nothing strikes
 //   MEDFUSE_FAULT_PATH=TEXT    only paths that contain it count
 //   MEDFUSE_FAULT_RANK=R       only in this rank of an mpirun
@@ -37,6 +37,7 @@ int error_named(const std::string& name) {
   if (name == "EIO") return EIO;
   if (name == "ENOSPC") return ENOSPC;
   if (name == "EROFS") return EROFS;
+  if (name == "ENOLCK") return ENOLCK;
   return 0;
 }
 
@@ -94,6 +95,8 @@ enum class Verdict { go_on, tear, fail };
 Verdict judge(const char* name, const std::string& path) {
   const Settings& s = settings();
   if (!s.active || path.find(s.path) == std::string::npos) return Verdict::go_on;
+  // Locking changes no file: it counts only where it is what fails.
+  if ((std::strcmp(name, "flock") == 0) != (s.error == ENOLCK)) return Verdict::go_on;
   const long number = ++calls;
   if (!s.log.empty()) {
     const std::string line = std::to_string(number) + " " + name + " " + path + "\n";
@@ -208,6 +211,9 @@ int mkdir(const char* path, mode_t mode) noexcept { return judged<int (*)(const 
 int unlink(const char* path) noexcept { return judged<int (*)(const char*)>("unlink", path, path); }
 int unlinkat(int folder, const char* path, int flags) noexcept {
   return judged<int (*)(int, const char*, int)>("unlinkat", path_at(folder, path), folder, path, flags);
+}
+int flock(int fd, int operation) noexcept {
+  return judged<int (*)(int, int)>("flock", path_of(fd), fd, operation);
 }
 int rmdir(const char* path) noexcept { return judged<int (*)(const char*)>("rmdir", path, path); }
 

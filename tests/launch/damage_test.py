@@ -269,7 +269,7 @@ class Damage(RunCase):
         packed, weights = self.packed_anew("stale"), self.path / "stale-model"
         shutil.copytree(WEIGHTS, weights)
         size = (weights / "model.safetensors").stat().st_size
-        flip(weights / "model.safetensors", size // 64 * 32 + 100)
+        flip(weights / "model.safetensors", size // 256 * 100 + 777_777)
         for number, (key, other) in enumerate((("data.path", packed), ("text.model", weights))):
             run = self.path / f"stale-{number}"
             first, second = self.training(run), self.training(run)

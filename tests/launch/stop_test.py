@@ -8,7 +8,7 @@ import time
 import unittest
 
 from medfuse_cli import ENVIRONMENT, PROGRAM, ROOT, medfuse
-from training_run import Job, RunCase, checkpoints, metrics
+from training_run import Job, RunCase, checkpoints, cut_back, metrics
 
 STEPS = 120  # of each stage
 RANKS = 2
@@ -88,6 +88,19 @@ class Stop(RunCase):
 
         self.assertEqual(medfuse(*self.training(run), ranks=RANKS).code, 0)
         self.equals_the_whole(run)
+
+    def test_a_stop_does_not_wait_for_a_score(self):
+        run = self.path / "scored"
+        cut_back(self.whole, run, STEPS)
+        # The wish is there as soon as there was a step: the first to ask is the scoring behind it.
+        job = self.job(run, "--validate.every", 1, "--stop.after", 0.001)
+        self.stopped(job, run, "stop.after")
+        self.assertEqual(len(metrics(run)), STEPS + 1)
+        self.assertNotIn("validation_auroc", metrics(run)[-1])
+        self.assertEqual(self.job(run, "--validate.every", STEPS // 2).wait(), 0)
+        self.equals_the_whole(run)
+        scored = [line["step"] for line in metrics(run) if "validation_auroc" in line]
+        self.assertEqual(scored, [STEPS // 2, STEPS])
 
     def test_slurms_time_limit_that_changes(self):
         tools = self.path / "tools"

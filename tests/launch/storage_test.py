@@ -112,6 +112,22 @@ class Storage(RunCase):
         disk.change("size=1g")
         self.ends_as_if_nothing_had_been(run)
 
+    def test_an_old_checkpoint_that_cannot_be_deleted(self):
+        """As over NFS while somebody reads it: space is lost, and said so, but no run."""
+        run, kept = self.path / "undeletable", ["--checkpoint.keep", 2]
+        done = self.train(run, *kept, fault=self.fault("all-EIO:1", ".removed/"))
+        self.assertEqual(done.code, 0, done.err)
+        warned = [line for line in done.err.splitlines() if "warning: " in line and "cannot delete" in line]
+        self.assertEqual(len(warned), 2, done.err)  # at steps 9 and 12
+        self.assertIn(".step-000000003.removed", warned[0])
+        self.assertEqual([path.name for path in checkpoints(run)], ["step-000000009", "step-000000012"])
+        self.assertEqual(len(list((run / "checkpoints").glob(".*.removed"))), 2)
+        # The next save that can deletes them.
+        shutil.rmtree(checkpoints(run)[-1])
+        self.assertEqual(self.train(run, *kept).code, 0)
+        self.assert_same_run(run, self.whole)
+        self.holds(run, 9, 12)
+
     def test_a_read_only_folder(self):
         disk = Disk(self, self.path / "fixed", "1g")
         run, scores = disk.path / "run", self.path / "scores.csv"

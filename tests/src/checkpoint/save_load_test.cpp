@@ -139,7 +139,8 @@ TEST(SaveLoad, ReplacesWhereFoldersCannotBeExchanged) {
   const fs::path partial = partial_path(folder.path(), 10);
   fs::copy(path, partial, fs::copy_options::recursive);
   publish(partial, path, false);
-  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"step-000000010"});
+  EXPECT_EQ(Reader(*Reader::newest(folder.path())).path(), path);
+  EXPECT_EQ(superseded(folder.path(), 10, {}), std::vector<fs::path>{folder.path() / "step-000000010.replaced"});
 }
 
 TEST(SaveLoad, ClearsWhatAKilledWriterLeft) {

@@ -51,6 +51,17 @@ class CountingStage : public Stage {
   std::function<double(std::int64_t)> loss_;
 };
 
+/// Asks for a stop at the n-th question of a start; 0: never.
+class StopAt : public StopRequests {
+ public:
+  explicit StopAt(int question) : question_(question) {}
+  std::int64_t vote() override { return ++asked_ == question_ ? 1 : 0; }
+  std::string reason(std::int64_t) const override { return "the test"; }
+
+ private:
+  int question_, asked_ = 0;
+};
+
 class GuardTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -59,7 +70,8 @@ class GuardTest : public testing::Test {
   }
   void TearDown() override { world_->barrier(); }
 
-  void train(const std::function<double(std::int64_t)>& loss, const std::function<double()>& score = {}) {
+  Outcome train(const std::function<double(std::int64_t)>& loss, const Score& score = {}, int stop_at = 0) {
+    StopAt stop(stop_at);
     Trainer::StagePlan plan{"fusion", 10, [&] { return std::make_unique<CountingStage>(parameter_, loss); }, score};
     Observer observer;
     observer.message = [this](const std::string& line) { messages_.push_back(line); };
@@ -69,8 +81,9 @@ class GuardTest : public testing::Test {
                                  .checkpoint_every = 4,
                                  .background = false,
                                  .validate_every = score ? 2 : 0,
-                                 .bad_steps = bad_steps_};
-    Trainer(options, {plan}, {checkpoint::replicated("count", parameter_)}, Ranks(*world_, *world_), observer).run();
+                                 .bad_steps = bad_steps_,
+                                 .stop = &stop};
+    return Trainer(options, {plan}, {checkpoint::replicated("count", parameter_)}, Ranks(*world_, *world_), observer).run();
   }
   /// NaN on the last rank alone.
   double bad() const { return world_->rank() + 1 == world_->size() ? nan : 0.0; }
@@ -145,7 +158,7 @@ TEST_F(GuardTest, WithoutACheckpointThereIsNoWayBack) {
 TEST_F(GuardTest, ScoresGoIntoTheRecordsAndTheCheckpoints) {
   const std::vector<double> scores = {0.5, 0.9, 0.6, 0.7, 0.8};  // at steps 2, 4, 6, 8, 10
   std::size_t next = 0;
-  train([](std::int64_t) { return 1.0; }, [&] { return scores[next++]; });
+  train([](std::int64_t) { return 1.0; }, [&](const auto&) { return scores[next++]; });
   EXPECT_EQ(next, scores.size());
   for (const StepRecord& record : records_) {
     EXPECT_EQ(record.others.size(), record.step % 2 == 0 ? 1u : 0u) << record.step;
@@ -156,6 +169,45 @@ TEST_F(GuardTest, ScoresGoIntoTheRecordsAndTheCheckpoints) {
   const checkpoint::Reader best(checkpoint::best_checkpoint(folder).value());
   EXPECT_EQ(best.step(), 4);
   EXPECT_EQ(best.extra().at("score"), 0.9);
+}
+
+// Question 1 comes before the first step, 1 + n behind step n.
+TEST_F(GuardTest, AStopDoesNotMakeTheLastStepTheOnlyOne) {
+  const auto loss = [this](std::int64_t step) { return step == 9 ? bad() : 1.0; };
+  EXPECT_EQ(train(loss, {}, 10), Outcome::stopped);
+  EXPECT_EQ(train(loss), Outcome::finished) << "as without the stop: one bad step is passed over";
+  EXPECT_EQ(begun_, (std::vector<std::int64_t>{0, 9}));
+}
+
+TEST_F(GuardTest, AStopDoesNotEndARowOfBadSteps) {
+  bad_steps_ = 3;
+  int bad_steps = 3;
+  const auto loss = [&](std::int64_t step) { return step >= 5 && bad_steps-- > 0 ? bad() : 1.0; };
+  EXPECT_EQ(train(loss, {}, 8), Outcome::stopped);  // behind two of them
+  EXPECT_EQ(train(loss), Outcome::finished);
+  EXPECT_THAT(messages_, Contains(HasSubstr("step 8: loss nan, gradient norm 1: not finite 3 times in a row")));
+  EXPECT_EQ(begun_, (std::vector<std::int64_t>{0, 7, 7}));
+  EXPECT_EQ(records_.size(), 7u + 1 + 3);
+}
+
+TEST_F(GuardTest, AStopDoesNotWaitForAScore) {
+  int passes = 0;
+  const Score score = [&](const std::function<bool()>& stop) -> std::optional<double> {
+    for (int pass = 0; pass < 5; ++pass, ++passes) {
+      if (stop()) return std::nullopt;
+    }
+    return 0.5;
+  };
+  // Steps 1 and 2, then in the midst of scoring the latter.
+  EXPECT_EQ(train([](std::int64_t) { return 1.0; }, score, 5), Outcome::stopped);
+  EXPECT_EQ(passes, 2);
+  EXPECT_EQ(records_.size(), 2u);
+  EXPECT_TRUE(records_.back().others.empty());
+  const auto folder = std::filesystem::path(shared_) / "checkpoints";
+  EXPECT_EQ(checkpoint::Reader(*checkpoint::Reader::newest(folder)).step(), 2);
+  EXPECT_FALSE(checkpoint::best_checkpoint(folder));
+  EXPECT_EQ(train([](std::int64_t) { return 1.0; }, score), Outcome::finished);
+  EXPECT_EQ(parameter_.item<float>(), 10);
 }
 
 // What makes a bad loss known to all: it spoils the gradient, and a good one is left alone to the bit.

@@ -128,6 +128,16 @@ TEST_F(StopWatchTest, AStepAndASaveMustFitBeforeTheLimit) {
   EXPECT_EQ(stop.reason(vote), "75 s left of the job's time, a step and a save take up to 75 s");
 }
 
+TEST_F(StopWatchTest, ASaveUnderWayComesBeforeTheLastOne) {
+  auto stop = watch();
+  step(stop, 20);
+  stop.saved(35, 1'000'000);
+  stop.save_begins();
+  EXPECT_DOUBLE_EQ(stop.lead(), 1.5 * 20 + 2 * 35 + 10);
+  stop.saved(25, 1'000'000);
+  EXPECT_DOUBLE_EQ(stop.lead(), 1.5 * 20 + 35 + 10);
+}
+
 TEST_F(StopWatchTest, TheLeadFollowsTheSlowestOfLate) {
   auto stop = watch();
   step(stop, 40);
