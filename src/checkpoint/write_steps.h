@@ -21,7 +21,8 @@ void begin_writing(const std::filesystem::path& folder, std::int64_t step);
 std::string write_part(const std::filesystem::path& folder, const Snapshot& snapshot, int rank);
 
 /// Rank 0, when all parts are written, with what the ranks returned: the manifest; if the new one opens, its final name; then
-/// old checkpoints and leftovers go, with a warning in the report where they cannot. Returns the report, for report_from_text() on every rank. Throws Error(data).
+/// old checkpoints and leftovers go, with a warning in the report where they cannot. Returns the report, for report_from_text()
+/// on every rank. Throws Error(data).
 std::string complete(const std::filesystem::path& folder, const Snapshot& snapshot,
                      const std::vector<std::string>& records, const Retention& retention);
 SaveReport report_from_text(const std::string& text);

@@ -28,11 +28,12 @@ constexpr const char* identity_name = "identity.json";
 /// Settings that change speed, place or logging but not what is learned. `stages` may grow once the first are done.
 const std::set<std::string>& free_keys() {
   static const std::set<std::string> keys = {
-      "data.path", "text.model", "text.cache_mib", "micro_batch", "recompute", "device", "timeout.start", "timeout.step",
-      "timeout.save", "timeout.lock", "timeout" /* formerly */, "checkpoint.every", "checkpoint.keep", "checkpoint.background", "checkpoint.keep_every", "checkpoint.best", "validate.every", "bad_steps", "stop.signals", "stop.file",
-      "stop.after", "stop.limit", "stop.margin", "stop.slurm_every", "stages", "parallel.tensor", "parallel.sequence",
-      "parallel.across_nodes",
-      "parallel.zero", "parallel.layout", "parallel.lab_ranks", "parallel.bucket_mib"};
+      "data.path", "text.model", "text.cache_mib", "micro_batch", "recompute", "device", "stages", "validate.every", "bad_steps",
+      "timeout.start", "timeout.step", "timeout.save", "timeout.lock", "timeout" /* formerly */,
+      "checkpoint.every", "checkpoint.keep", "checkpoint.keep_every", "checkpoint.best", "checkpoint.background",
+      "stop.signals", "stop.file", "stop.after", "stop.limit", "stop.margin", "stop.slurm_every",
+      "parallel.tensor", "parallel.sequence", "parallel.across_nodes", "parallel.zero", "parallel.layout", "parallel.lab_ranks",
+      "parallel.bucket_mib"};
   return keys;
 }
 

@@ -33,9 +33,9 @@ class RunFolder {
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
-  /// Does nothing without the lock. First start: writes `config` (everything resolved) and `data_index` (index.json of the packed data) and `identity`
-  /// (weights_identity()). Later: compares with what is there. Settings that do not change the result may differ; for any
-  /// other difference throws Error(usage) showing it. Throws Error(data) if what is there is damaged.
+  /// Does nothing where lock() was not called. First start: writes `config` (everything resolved), `data_index` (index.json of
+  /// the packed data) and `identity` (weights_identity()). Later: compares with what is there. Settings that do not change the
+  /// result may differ; for any other difference throws Error(usage) showing it. Throws Error(data) if what is there is damaged.
   void adopt(const std::string& config, const std::string& data_index, const std::string& identity);
 
   const std::filesystem::path& path() const { return folder_; }

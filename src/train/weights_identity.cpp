@@ -126,7 +126,7 @@ std::string weights_identity(const fs::path& model_folder, const checkpoint::Tea
   std::size_t begin = 0;
   for (const File& file : files) {
     const std::size_t length = static_cast<std::size_t>(file.blocks()) * digits;
-    described[file.name] = {{"bytes", file.bytes}, {"xxh64_of_blocks", hex(checksum(std::string_view(first).substr(begin, length)))}};
+    described[file.name] = {{"bytes", file.bytes}, {"xxh64_of_blocks", hex(checksum(first.substr(begin, length)))}};
     begin += length;
   }
   return sealed({{"config_xxh64", listed[0].substr(0, digits)}, {"block_bytes", block_bytes}, {"files", described}});
