@@ -6,6 +6,8 @@ from slurm_case import SlurmCase
 
 class Faults(SlurmCase):
     nodes = 4
+    # The first job must still be at work when the last one has come as far: three start at once, one after the other.
+    steps = {"encoders": 40, "fusion": 200}
 
     def test_nodes_die(self):
         """The second one of two jobs, and at the same time the first one of another, where its batch script runs."""
