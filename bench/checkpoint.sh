@@ -24,4 +24,7 @@ trap 'rm -rf "$folder"' EXIT
     print "|---|---|---|---|---|---|---|---|"
     next
   }
-  { printf "| %s | %s | %s | %s s | %s s | %s | %s | %s s |\n", $1, $2, $3, $4, $5, $6, $7, $8 }'
+  {
+    lost = $4 + ($5 - $4) * (1 - $7)  # standing still, and the part of the rest by which steps are slower
+    printf "| %s | %s | %s | %s s | %s s | %s | %s | %.3f s |\n", $1, $2, $3, $4, $5, $6, $7, lost
+  }'

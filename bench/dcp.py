@@ -73,10 +73,8 @@ def work(rank, ranks, store, folder, mib, rounds):
     if rank == 0:
         blocked, written, speed = (statistics.median(column) for column in zip(*beside))
         middle = statistics.median(waited)
-        print(f"PyTorch dcp.save,{ranks},{mib},{middle:.3f},{middle:.3f},{mib / middle:.0f},,{middle:.3f}")
-        lost = blocked + (written - blocked) * (1 - speed)
-        print(f"PyTorch dcp.async_save,{ranks},{mib},{blocked:.3f},{written:.3f},{mib / written:.0f},{speed:.2f},{lost:.3f}",
-              flush=True)
+        print(f"PyTorch dcp.save,{ranks},{mib},{middle:.3f},{middle:.3f},{mib / middle:.0f},")
+        print(f"PyTorch dcp.async_save,{ranks},{mib},{blocked:.3f},{written:.3f},{mib / written:.0f},{speed:.2f}", flush=True)
     dist.destroy_process_group()
 
 

@@ -31,24 +31,20 @@ bool decide_on_cuda(const std::string& choice, const std::vector<RankGpus>& rank
     usage_error("device '{}' is not known: use auto, cpu or cuda", choice);
   }
   if (choice == "cpu") return false;
-  std::size_t without = 0;
   int most = 0;
-  for (const RankGpus& gpus : ranks) {
-    without += gpus.count == 0;
-    most = std::max(most, gpus.count);
-  }
-  if (choice == "auto" && without == ranks.size()) return false;
+  for (const RankGpus& gpus : ranks) most = std::max(most, gpus.count);
+  if (choice == "auto" && most == 0) return false;
   std::map<std::pair<std::string, std::string>, std::size_t> taken;  // (host, GPU) -> rank
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     const RankGpus& gpus = ranks[rank];
-    if (gpus.count == 0 && most > 0) {
+    if (gpus.count == 0) {
+      if (most == 0) {
+        usage_error("rank {} on {} sees no GPU (CUDA_VISIBLE_DEVICES, driver?): ask for device = cpu, or give it one", rank,
+                    gpus.host);
+      }
       // Likely a GPU that fell out: on other nodes, or after a repair, the same command may work.
       communication_error("rank {} on {} sees no GPU, though others see {}: look at that node (driver, CUDA_VISIBLE_DEVICES), or "
                           "ask for device = cpu", rank, gpus.host, most);
-    }
-    if (gpus.count == 0) {
-      usage_error("rank {} on {} sees no GPU (CUDA_VISIBLE_DEVICES, driver?): ask for device = cpu, or give it one", rank,
-                  gpus.host);
     }
     const auto [other, free] = taken.emplace(std::pair(gpus.host, gpus.address), rank);
     if (!free) {

@@ -92,11 +92,10 @@ void remove_leftovers(const fs::path& folder) {
   if (first) throw *first;
 }
 
-fs::path fresh_partial(const fs::path& folder, std::int64_t step) {
-  fs::path path = partial_path(folder, step);
+void make_partial(const fs::path& folder, std::int64_t step) {
+  const fs::path path = partial_path(folder, step);
   delete_all(path);
   make_private_folder(path);
-  return path;
 }
 
 void publish(const fs::path& partial, const fs::path& path, bool exchange) {
@@ -118,10 +117,8 @@ void publish(const fs::path& partial, const fs::path& path, bool exchange) {
   sync_path(folder);
 }
 
-void remove_checkpoint(const fs::path& path) {
-  const fs::path hidden = path.parent_path() / ("." + path.filename().string() + ".removed");
-  move_to(path, hidden);
-  delete_all(hidden);
+void hide_checkpoint(const fs::path& path) {
+  move_to(path, path.parent_path() / ("." + path.filename().string() + ".removed"));
 }
 
 }  // namespace medfuse::checkpoint

@@ -24,15 +24,15 @@ std::vector<FolderEntry> entries(const std::filesystem::path& folder);
 /// Deletes what was left behind: hidden folders of this program. Only for the one job that writes here. Throws Error(data) for
 /// the first that cannot be deleted, once all have been tried.
 void remove_leftovers(const std::filesystem::path& folder);
-/// partial_path(), empty. Throws Error(data).
-std::filesystem::path fresh_partial(const std::filesystem::path& folder, std::int64_t step);
+/// Makes partial_path(), empty. Throws Error(data).
+void make_partial(const std::filesystem::path& folder, std::int64_t step);
 
 /// Renames `partial` to its final name. If a checkpoint of that step is there, the two change places at once where the
 /// file system can (`exchange`), and the old one is a leftover; else it steps aside under a name that entries() still finds.
 /// Throws Error(data).
 void publish(const std::filesystem::path& partial, const std::filesystem::path& path, bool exchange = true);
 
-/// Hides it first, so that half of it is never taken for a checkpoint. Throws Error(data).
-void remove_checkpoint(const std::filesystem::path& path);
+/// Makes a leftover of a checkpoint, so that half of it is never taken for one. Throws Error(data).
+void hide_checkpoint(const std::filesystem::path& path);
 
 }  // namespace medfuse::checkpoint

@@ -83,7 +83,7 @@ void begin_writing(const fs::path& folder, std::int64_t step) {
   } catch (const Error&) {
     // Only space is lost. A file that someone reads over NFS may stay for a while; complete() tries again, and tells.
   }
-  fresh_partial(folder, step);
+  make_partial(folder, step);
 }
 
 std::string write_part(const fs::path& folder, const Snapshot& snapshot, int rank) {
@@ -126,23 +126,15 @@ std::string complete(const fs::path& folder, const Snapshot& snapshot, const std
   publish(partial, path);
   json removed = json::array();
   std::string warning;
-  // The new one is complete: whatever of this fails is no reason to stop the run.
-  const auto try_to = [&](const auto& do_it) {
-    try {
-      do_it();
-    } catch (const Error& error) {
-      if (warning.empty()) warning = error.what();
-    }
-  };
-  try_to([&] { remove_leftovers(folder); });
-  try_to([&] {
+  try {
     for (const fs::path& old : superseded(folder, snapshot.step, retention)) {
-      try_to([&] {
-        remove_checkpoint(old);
-        removed.push_back(old.string());
-      });
+      hide_checkpoint(old);
+      removed.push_back(old.string());
     }
-  });
+    remove_leftovers(folder);
+  } catch (const Error& error) {  // the new one is complete: no reason to stop the run
+    warning = error.what();
+  }
   return json{{"path", path.string()}, {"bytes", bytes}, {"removed", removed}, {"warning", warning}}.dump();
 }
 

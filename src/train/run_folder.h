@@ -25,13 +25,13 @@ class RunFolder {
   /// Creates the folder (mode 0700) where it is missing.
   explicit RunFolder(const std::filesystem::path& folder);
   ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
 
   /// For rank 0, before adopt(): takes the lock, which the kernel drops with the process. Another job's lock is waited for: it
   /// may be about to die, or dead for so short a time that a file server does not know yet. `say` is told of that, and of a
   /// file system without locks, where there is none to take. Throws Error(usage) if the other job is there after `patience`.
   void lock(std::chrono::duration<double> patience, const std::function<void(const std::string&)>& say);
-  RunFolder(const RunFolder&) = delete;
-  RunFolder& operator=(const RunFolder&) = delete;
 
   /// Does nothing where lock() was not called. First start: writes `config` (everything resolved), `data_index` (index.json of
   /// the packed data) and `identity` (weights_identity()). Later: compares with what is there. Settings that do not change the

@@ -21,6 +21,7 @@ class StopRequests {
   virtual void step_ended() {}
   /// The next checkpoint will have about so many bytes, over all ranks.
   virtual void will_save(std::int64_t /*bytes*/) {}
+  /// One is under way from now until saved().
   virtual void save_begins() {}
   /// A checkpoint took so long, from its snapshot until it was complete on the disk.
   virtual void saved(double /*seconds*/, std::int64_t /*bytes*/) {}

@@ -43,12 +43,6 @@ std::vector<File> weight_files(const fs::path& folder) {
   return files;
 }
 
-/// Those ranks that see the same folder: they read it together.
-struct Readers {
-  std::size_t number = 0;  ///< which of them this one is
-  std::size_t size = 0;
-};
-
 /// What tells the folder from those of other nodes, and from others of this one.
 std::string place_of(const fs::path& folder, const std::string& host) {
   struct stat status;
@@ -56,15 +50,19 @@ std::string place_of(const fs::path& folder, const std::string& host) {
   return fmt::format("{} {} {}", host, status.st_dev, status.st_ino);
 }
 
-/// Of every readers.size-th block of the files, one after the other.
-std::string checksums_of_my_blocks(const fs::path& folder, const std::vector<File>& files, const Readers& readers) {
+/// Ranks that see the same folder. They read it together: block i of its files is the i-th's of them, and so on in turn.
+using Readers = std::vector<std::size_t>;
+
+/// Of the blocks that are this rank's, one after the other.
+std::string checksums_of_blocks(const fs::path& folder, const std::vector<File>& files, const Readers& readers,
+                                std::size_t rank) {
   std::string checksums;
   std::vector<char> block;
   std::size_t number = 0;
   for (const File& file : files) {
     const Descriptor opened = Descriptor::open_to_read(folder / file.name);
     for (std::int64_t i = 0; i < file.blocks(); ++i, ++number) {
-      if (number % readers.size != readers.number) continue;
+      if (readers[number % readers.size()] != rank) continue;
       block.resize(static_cast<std::size_t>(std::min(block_bytes, file.bytes - i * block_bytes)));
       opened.read(block.data(), block.size(), i * block_bytes);
       checksums += hex(checksum(std::string_view(block.data(), block.size())));
@@ -73,11 +71,11 @@ std::string checksums_of_my_blocks(const fs::path& folder, const std::vector<Fil
   return checksums;
 }
 
-/// Those of all blocks, in order, from what each of a folder's readers has.
-std::string in_order(const std::vector<std::string>& of_readers, std::size_t blocks) {
+/// Those of all blocks of a folder, in order, from what each rank has.
+std::string in_order(const std::vector<std::string>& of_ranks, const Readers& readers, std::size_t blocks) {
   std::string all;
   for (std::size_t i = 0; i < blocks; ++i) {
-    all += of_readers[i % of_readers.size()].substr(i / of_readers.size() * digits, digits);
+    all += of_ranks[readers[i % readers.size()]].substr(i / readers.size() * digits, digits);
   }
   return all;
 }
@@ -103,24 +101,16 @@ std::string weights_identity(const fs::path& model_folder, const checkpoint::Tea
                  model_folder.string(), rank);
     }
   };
-  std::map<std::string, std::vector<std::size_t>> readers;  // of each place: its ranks
+  std::map<std::string, Readers> readers;  // by place
   for (std::size_t rank = 0; rank < places.size(); ++rank) {
     expect_same(listed[rank] == listed[0], rank);
     readers[places[rank]].push_back(rank);
   }
   const auto me = static_cast<std::size_t>(team.rank);
-  const auto& mine = readers[places[me]];
-  const Readers own{static_cast<std::size_t>(std::find(mine.begin(), mine.end(), me) - mine.begin()), mine.size()};
-  const auto checksums =
-      checkpoint::gather_or_throw(team, [&] { return checksums_of_my_blocks(model_folder, files, own); });
-
-  const auto of_place = [&](const std::vector<std::size_t>& ranks) {
-    std::vector<std::string> of_readers;
-    for (const std::size_t rank : ranks) of_readers.push_back(checksums[rank]);
-    return in_order(of_readers, blocks);
-  };
-  const std::string first = of_place(readers[places[0]]);
-  for (const auto& [place, ranks] : readers) expect_same(of_place(ranks) == first, ranks.front());
+  const auto checksums = checkpoint::gather_or_throw(
+      team, [&] { return checksums_of_blocks(model_folder, files, readers[places[me]], me); });
+  const std::string first = in_order(checksums, readers[places[0]], blocks);
+  for (const auto& [place, ranks] : readers) expect_same(in_order(checksums, ranks, blocks) == first, ranks.front());
 
   nlohmann::json described = nlohmann::json::object();
   std::size_t begin = 0;

@@ -1,8 +1,9 @@
 // Preloaded into a program under test: strikes at the N-th call that changes something under a folder. So every write, fsync
 // and rename of a save can be the last one, or fail.
 //   MEDFUSE_FAULT=KIND:N       kill: SIGKILL in the place of the call; torn: a write does half of its work first; an errno
-//                              (EIO, ENOSPC, EROFS): the call fails (ENOLCK: locking does); sleep-MS: it takes so many milliseconds longer; all-KIND:
-//                              and so do all after it; count: nothing strikes
+//                              (EIO, ENOSPC, EROFS): the call fails; ENOLCK: locking does, and nothing else counts;
+//                              sleep-MS: it takes so many milliseconds longer; all-KIND: and so do all after it; count:
+//                              nothing strikes
 //   MEDFUSE_FAULT_PATH=TEXT    only paths that contain it count
 //   MEDFUSE_FAULT_RANK=R       only in this rank of an mpirun
 //   MEDFUSE_FAULT_LOG=FILE     gets a line "N NAME PATH" for each call that counts
@@ -212,9 +213,10 @@ int unlink(const char* path) noexcept { return judged<int (*)(const char*)>("unl
 int unlinkat(int folder, const char* path, int flags) noexcept {
   return judged<int (*)(int, const char*, int)>("unlinkat", path_at(folder, path), folder, path, flags);
 }
-int flock(int fd, int operation) noexcept {
-  return judged<int (*)(int, int)>("flock", path_of(fd), fd, operation);
-}
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"  // there is a struct of this name, too
+int flock(int fd, int operation) noexcept { return judged<int (*)(int, int)>("flock", path_of(fd), fd, operation); }
+#pragma GCC diagnostic pop
 int rmdir(const char* path) noexcept { return judged<int (*)(const char*)>("rmdir", path, path); }
 
 }  // extern "C"

@@ -18,6 +18,7 @@
 #include "src/train/stage_parts.h"
 #include "src/train/trainer.h"
 #include "tests/cluster/test_process.h"
+#include "tests/src/train/stop_at.h"
 #include "tests/src/train/tiny_run.h"
 
 namespace medfuse::train {
@@ -49,17 +50,6 @@ class CountingStage : public Stage {
   std::string name_ = "fusion";
   at::Tensor parameter_;
   std::function<double(std::int64_t)> loss_;
-};
-
-/// Asks for a stop at the n-th question of a start; 0: never.
-class StopAt : public StopRequests {
- public:
-  explicit StopAt(int question) : question_(question) {}
-  std::int64_t vote() override { return ++asked_ == question_ ? 1 : 0; }
-  std::string reason(std::int64_t) const override { return "the test"; }
-
- private:
-  int question_, asked_ = 0;
 };
 
 class GuardTest : public testing::Test {

@@ -4,6 +4,7 @@
 
 #include "cluster/mpi_communicator.h"
 #include "cluster/process.h"
+#include "tests/src/train/stop_at.h"
 #include "tests/src/train/tiny_run.h"
 
 namespace medfuse::train {
@@ -16,17 +17,6 @@ cluster::Process& process() {
   static cluster::Process instance;
   return instance;
 }
-
-/// Asks for a stop at the n-th question.
-class StopAt : public StopRequests {
- public:
-  explicit StopAt(int question) : left_(question) {}
-  std::int64_t vote() override { return --left_ == 0 ? 1 : 0; }
-  std::string reason(std::int64_t) const override { return "a test"; }
-
- private:
-  int left_;
-};
 
 TEST(Parts, AreToldInTheOrderOfARun) {
   const auto world = cluster::make_mpi_communicator(process());
