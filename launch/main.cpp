@@ -1,8 +1,12 @@
 // medfuse: finds the subcommand, starts the ranks, and turns every error into one line and its exit code.
 #include <fmt/core.h>
 
+#include <chrono>
+#include <cstdio>
+#include <exception>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -19,6 +23,9 @@ void require(const std::string& value, const std::string& option, const std::str
 }
 
 namespace {
+
+/// Processes that do not know of each other cannot wait for the one that speaks; when one leaves, launchers end the rest.
+constexpr auto start_of_the_slowest = std::chrono::seconds(2);
 
 std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> commands;
@@ -52,59 +59,70 @@ bool asks_for_help(const std::vector<std::string>& arguments) {
 }
 
 /// Before MPI runs, only the launcher's variables tell ranks apart.
-bool first_of_launch() { return cluster::read_launch().rank == 0; }
+void print_first(const std::string& text) {
+  if (cluster::read_launch().rank == 0) std::fputs(text.c_str(), stdout);
+}
 
 /// Processes that MPI does not bring together would each do the whole job, and all write to one folder. One says so.
 bool refused(const cluster::Launch& launch, int mpi_size) {
   const std::string conflict = cluster::launch_conflict(launch, mpi_size);
   if (conflict.empty()) return false;
-  if (cluster::reports_conflict(launch)) std::fputs(fmt::format("medfuse: {}\n", conflict).c_str(), stderr);
+  if (cluster::reports_conflict(launch)) {
+    std::fputs(fmt::format("medfuse: {}\n", conflict).c_str(), stderr);
+  } else {
+    std::this_thread::sleep_for(start_of_the_slowest);
+  }
   return true;
 }
 
-void print_first(std::FILE* stream, const std::string& text) {
-  if (first_of_launch()) std::fputs(text.c_str(), stream);
+Command& find(const std::vector<std::unique_ptr<Command>>& commands, const std::vector<std::string>& words) {
+  if (words.empty()) usage_error("a command is missing; see medfuse --help");
+  for (const auto& command : commands) {
+    if (command->name() == words[0]) return *command;
+  }
+  usage_error("no command '{}'; see medfuse --help", words[0]);
 }
 
 int run(std::vector<std::string> words) {
   const auto commands = all_commands();
   if (words.size() == 2 && words[0] == "help") words = {words[1], "--help"};
   if (words.size() == 1 && words[0] == "--version") {
-    print_first(stdout, "medfuse " MEDFUSE_VERSION "\n");
+    print_first("medfuse " MEDFUSE_VERSION "\n");
     return static_cast<int>(ExitCode::done);
   }
-  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
-    print_first(words.empty() ? stderr : stdout, overview(commands));
-    return static_cast<int>(words.empty() ? ExitCode::usage : ExitCode::done);
+  if (!words.empty() && (words[0] == "--help" || words[0] == "-h" || words[0] == "help")) {
+    print_first(overview(commands));
+    return static_cast<int>(ExitCode::done);
   }
-  Command* command = nullptr;
-  for (const auto& candidate : commands) {
-    if (candidate->name() == words[0]) command = candidate.get();
-  }
-  if (command == nullptr) {
-    print_first(stderr, fmt::format("medfuse: no command '{}'; see medfuse --help\n", words[0]));
-    return static_cast<int>(ExitCode::usage);
-  }
-  const std::vector<std::string> arguments(words.begin() + 1, words.end());
   OptionTable options;
-  command->describe(options);
-  if (asks_for_help(arguments)) {
-    print_first(stdout, options.help("usage: " + command->usage()));
-    return static_cast<int>(ExitCode::done);
-  }
+  Command* command = nullptr;
+  // Told once MPI runs, like any error: had a rank left before, the launcher would end the one that tells it, and what is
+  // wrong on one node alone nobody would tell.
+  std::exception_ptr mistake;
+  auto start_limit = cluster::ProcessLimits().start;
   try {
+    command = &find(commands, words);
+    command->describe(options);
+    const std::vector<std::string> arguments(words.begin() + 1, words.end());
+    if (asks_for_help(arguments)) {
+      print_first(options.help("usage: " + command->usage()));
+      return static_cast<int>(ExitCode::done);
+    }
     options.parse(arguments, OptionTable::peek(arguments, "config"));
-  } catch (const Error& error) {
-    print_first(stderr, fmt::format("medfuse: {}\n", error.what()));
-    return static_cast<int>(error.code());
+    start_limit = command->start_limit();
+  } catch (...) {
+    mistake = std::current_exception();
   }
 
   const cluster::Launch launch = cluster::read_launch();
   if (cluster::mpi_cannot_reach(launch) && refused(launch, 1)) return static_cast<int>(ExitCode::usage);
   try {
-    cluster::Process process(nullptr, nullptr, {.start = command->start_limit()});
+    cluster::Process process(nullptr, nullptr, {.start = start_limit});
     return cluster::run_job(process, [&] {
       if (refused(process.launch(), process.size())) return static_cast<int>(ExitCode::usage);
+      cluster::together(process, [&] {
+        if (mistake) std::rethrow_exception(mistake);
+      });
       return command->run(options, process);
     });
   } catch (const Error& error) {  // MPI did not start

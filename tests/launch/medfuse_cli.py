@@ -26,9 +26,9 @@ class Result:
         return [line for line in self.err.splitlines() if line.startswith("medfuse")]
 
 
-def medfuse(*arguments, ranks=0, stdin=b"", timeout=300, cwd=ROOT, environment=None):
-    """`environment`: variables in addition."""
-    command = [PROGRAM, *map(str, arguments)]
+def medfuse(*arguments, ranks=0, stdin=b"", timeout=300, cwd=ROOT, environment=None, through=()):
+    """`environment`: variables in addition; `through`: a command that starts what is behind it, on every rank."""
+    command = [*through, PROGRAM, *map(str, arguments)]
     if ranks:
         command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), *command]
     return Result(subprocess.run(command, env={**ENVIRONMENT, **(environment or {})}, input=stdin, capture_output=True,

@@ -7,6 +7,10 @@ from medfuse_cli import medfuse
 
 COMMANDS = ["pack", "train", "evaluate", "predict", "impute", "tokenize", "embed", "checkpoint", "export", "plan", "info"]
 
+# Starts what is behind it, a little later on rank 0, or elsewhere than on rank 0 with one word more.
+LATE = ("sh", "-c", "test $OMPI_COMM_WORLD_RANK != 0 || sleep 1; exec \"$@\"", "sh")
+ONE_WORD_MORE = ("sh", "-c", "test $OMPI_COMM_WORLD_RANK = 0 || set -- \"$@\" --lora_rnak; exec \"$@\"", "sh")
+
 
 class Options(unittest.TestCase):
     def setUp(self):
@@ -36,11 +40,16 @@ class Options(unittest.TestCase):
         self.assertEqual(medfuse("train", "--help", ranks=3).out.count("usage:"), 1)
 
     def test_no_and_unknown_command(self):
-        self.assertEqual(medfuse().code, 2)
-        result = medfuse("trian")
-        self.assertEqual(result.code, 2)
-        self.assertEqual(len(result.errors), 1)
-        self.assertIn("trian", result.errors[0])
+        self.check_usage(medfuse(), "a command is missing")
+        self.check_usage(medfuse("trian"), "trian")
+
+    def test_a_mistake_is_told_though_the_rank_that_tells_it_comes_late(self):
+        self.check_usage(medfuse("train", "--batch", "many", ranks=3, through=LATE), "batch")
+        self.check_usage(medfuse("trian", ranks=3, through=LATE), "trian")
+        self.check_usage(medfuse(ranks=3, through=LATE), "a command is missing")
+
+    def test_a_mistake_of_one_node_alone_is_told(self):
+        self.check_usage(medfuse("train", "--run", self.path / "r", ranks=3, through=ONE_WORD_MORE), "lora_rnak")
 
     def check_usage(self, result, *words):
         self.assertEqual(result.code, 2, result.err)
