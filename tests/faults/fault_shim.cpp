@@ -5,7 +5,7 @@
 //                              sleep-MS: it takes so many milliseconds longer; all-KIND: and so do all after it; count:
 //                              nothing strikes
 //   MEDFUSE_FAULT_PATH=TEXT    only paths that contain it count
-//   MEDFUSE_FAULT_RANK=R       only in this rank of an mpirun
+//   MEDFUSE_FAULT_RANK=R       only in this rank of an mpirun or srun
 //   MEDFUSE_FAULT_LOG=FILE     gets a line "N NAME PATH" for each call that counts
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -48,7 +48,8 @@ Settings read_settings() {
   const char* const path = std::getenv("MEDFUSE_FAULT_PATH");
   if (fault == nullptr || path == nullptr) return s;
   const char* const rank = std::getenv("MEDFUSE_FAULT_RANK");
-  const char* const own = std::getenv("OMPI_COMM_WORLD_RANK");
+  const char* own = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (own == nullptr) own = std::getenv("SLURM_PROCID");
   if (rank != nullptr && (own == nullptr || std::strcmp(rank, own) != 0)) return s;
   s.active = true;
   s.path = path;

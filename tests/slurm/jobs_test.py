@@ -1,8 +1,11 @@
 """Jobs on a real Slurm: to the end, given back to the queue, given up, cancelled, and gone on with on other ranks."""
+import json
 import os
+import shutil
 import signal
 import unittest
 
+from medfuse_cli import WEIGHTS
 from slurm_case import ROOT, SlurmCase
 
 
@@ -84,6 +87,29 @@ class Jobs(SlurmCase):
         log = self.ended(self.submit(), "FAILED", code="2:0")
         self.assertIn("text.lora_rank: 8 -> 4", log)
         self.assertIn("exit code 2: starting again would not help", log)
+
+    def test_codes_outlive_the_kills_behind_mpi_abort(self):
+        """A full disk under one rank, and a loss that is not finite: MPI_Abort, behind which Slurm kills who is left."""
+        fault = {"LD_PRELOAD": os.environ["MEDFUSE_FAULT_SHIM"], "MEDFUSE_FAULT": "all-ENOSPC:3",
+                 "MEDFUSE_FAULT_PATH": "/.step-", "MEDFUSE_FAULT_RANK": 1}
+        full = self.submit(*[word for name, value in fault.items() for word in ("--env", f"{name}={value}")], run="full")
+        broken = self.submit(run="broken", training=["--text.model", self.broken_weights()])
+        for job, code, text in [(full, 3, "the disk may be full"), (broken, 5, "not finite 5 times in a row")]:
+            log = self.ended(job, "FAILED", code=f"{code}:0")
+            self.assertIn(text, log)
+            self.assertIn(f"exit code {code}: starting again would not help", log)
+
+    def broken_weights(self):
+        """The base model with one weight that is not a number."""
+        folder = self.path / "not-a-number"
+        shutil.copytree(WEIGHTS, folder)
+        with open(folder / "model.safetensors", "r+b") as file:
+            length = int.from_bytes(file.read(8), "little")
+            norm = json.loads(file.read(length))["model.norm.weight"]
+            self.assertEqual(norm["dtype"], "F32")
+            file.seek(8 + length + norm["data_offsets"][0])
+            file.write(b"\0\0\xc0\x7f")
+        return folder
 
     def test_data_that_cannot_be_staged_end_the_job(self):
         log = self.ended(self.submit("--stage", "/dev/null"), "FAILED", code="3:0")
