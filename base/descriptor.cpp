@@ -89,10 +89,12 @@ void Descriptor::append(const void* data, std::size_t bytes) const {
 
 void Descriptor::reserve(std::int64_t bytes) const {
   if (bytes == 0) return;
-  int error = EINTR;
-  while (error == EINTR) error = ::posix_fallocate(fd_, 0, bytes);
-  // Some file systems cannot reserve; there a full disk shows while writing.
-  if (error != 0 && error != EOPNOTSUPP && error != EINVAL) fail("cannot reserve its space", error);
+  // Not posix_fallocate: where the file system cannot reserve, that writes to every page by itself.
+  while (::fallocate(fd_, 0, 0, bytes) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) return;  // a full disk shows while writing
+    fail("cannot reserve its space", errno);
+  }
 }
 
 void Descriptor::begin_sync() const noexcept { ::sync_file_range(fd_, 0, 0, SYNC_FILE_RANGE_WRITE); }

@@ -5,8 +5,10 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -83,6 +85,30 @@ Command& find(const std::vector<std::unique_ptr<Command>>& commands, const std::
   usage_error("no command '{}'; see medfuse --help", words[0]);
 }
 
+/// The first lines in which they differ; past the end of one: "nothing".
+std::pair<std::string, std::string> first_difference(const std::string& a, const std::string& b) {
+  std::istringstream lines_of_a(a), lines_of_b(b);
+  std::string line_of_a, line_of_b;
+  do {
+    if (!std::getline(lines_of_a, line_of_a)) line_of_a = "nothing";
+    if (!std::getline(lines_of_b, line_of_b)) line_of_b = "nothing";
+  } while (line_of_a == line_of_b);
+  return {line_of_a, line_of_b};
+}
+
+/// Ranks with other settings, from a configuration that is older on one node say, would train pieces of two models.
+/// Collective. Throws Error(usage) on ranks whose settings are not those of rank 0.
+void require_same_settings(cluster::Process& process, const Command& command, const OptionTable& options) {
+  const std::string mine = fmt::format("medfuse {}\n{}", command.name(), options.values());
+  const std::string of_first = process.broadcast(mine);
+  cluster::together(process, [&] {
+    if (mine == of_first) return;
+    const auto [here, there] = first_difference(mine, of_first);
+    usage_error("rank {} on {} was started with other settings than rank 0 on {}: {}, there {}; give all ranks the same",
+                process.rank(), process.host(), process.hosts().front(), here, there);
+  });
+}
+
 int run(std::vector<std::string> words) {
   const auto commands = all_commands();
   if (words.size() == 2 && words[0] == "help") words = {words[1], "--help"};
@@ -123,6 +149,7 @@ int run(std::vector<std::string> words) {
       cluster::together(process, [&] {
         if (mistake) std::rethrow_exception(mistake);
       });
+      require_same_settings(process, *command, options);
       return command->run(options, process);
     });
   } catch (const Error& error) {  // MPI did not start

@@ -250,6 +250,12 @@ std::string OptionTable::resolved() const {
   return text;
 }
 
+std::string OptionTable::values() const {
+  std::string text;
+  for (const auto& row : rows_) text += fmt::format("{} = {}\n", row.name, row.value());
+  return text;
+}
+
 std::string OptionTable::peek(const std::vector<std::string>& arguments, const std::string& name) {
   const std::string flag = "--" + name;
   for (std::size_t i = 0; i < arguments.size(); ++i) {

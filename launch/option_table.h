@@ -52,6 +52,9 @@ class OptionTable {
   /// The configuration that this run uses, in the format that parse() reads.
   std::string resolved() const;
 
+  /// Every option with its value, a line each: what all ranks of a job must have alike.
+  std::string values() const;
+
   /// Reads only `name` from the command line, without judging the rest: to find --config before parsing.
   static std::string peek(const std::vector<std::string>& arguments, const std::string& name);
 

@@ -49,7 +49,7 @@ void add_run_options(OptionTable& table, train::TrainOptions& o) {
             "write them while training goes on, from a copy in memory; no: training waits until they are complete");
   table.add("checkpoint.keep", &o.checkpoint_keep, "newest checkpoints to keep");
   table.add("checkpoint.keep_every", &o.checkpoint_keep_every,
-            "keep also those whose step, over all stages, is a multiple of this; 0: none");
+            "keep also those whose step of their stage is a multiple of this, and the ends of stages; 0: none");
   table.add("checkpoint.best", &o.checkpoint_best, "keep also the one with the highest validation score");
   table.add("validate.every", &o.validate_every,
             "steps of the fusion stage after which the validation split is scored, as it then is at checkpoints too; 0: never");

@@ -43,7 +43,7 @@ std::optional<SaveReport> BackgroundWriter::advance() {
     return std::nullopt;
   }
   phase_ = Phase::idle;
-  return report_from_text(results.front());
+  return report_from_text(folder_, results.front());
 }
 
 std::optional<SaveReport> BackgroundWriter::finish() {

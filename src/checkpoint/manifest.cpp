@@ -181,11 +181,13 @@ std::string to_text(const Manifest& manifest) {
                        {"shape", tensor.info.shape},
                        {"shards", std::move(shards)}});
   }
+  // Settings in `extra` may hold paths, which need not be UTF-8.
+  const std::string extra = manifest.extra.dump(-1, ' ', false, json::error_handler_t::replace);
   return seal(fmt::format(
       " \"format\": \"{}\",\n \"version\": {},\n \"step\": {},\n \"block_bytes\": {},\n \"extra\": {},\n \"files\": "
       "{},\n"
       " \"tensors\": {}}}\n",
-      kFormat, kVersion, manifest.step, kBlockBytes, manifest.extra.dump(), lines(files), lines(tensors)));
+      kFormat, kVersion, manifest.step, kBlockBytes, extra, lines(files), lines(tensors)));
 }
 
 Manifest read_manifest(const fs::path& folder) {

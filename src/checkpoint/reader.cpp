@@ -68,6 +68,20 @@ std::vector<fs::path> candidates(const fs::path& folder, const std::string& whic
   return paths;
 }
 
+using Names = std::vector<std::string>;
+
+/// Rank 0 lists, so that all see the same even while a shared file system has not caught up. Collective.
+Names agreed_candidates(const fs::path& folder, const std::string& which, const Team& team) {
+  const auto lists = gather_or_throw(team, [&] {
+    Names names;
+    if (team.rank == 0) {
+      for (const fs::path& path : candidates(folder, which)) names.push_back(path.filename().string());
+    }
+    return nlohmann::json(names).dump();
+  });
+  return nlohmann::json::parse(lists.front()).get<Names>();
+}
+
 }  // namespace
 
 Reader::Reader(const fs::path& path) : path_(path), manifest_(std::make_shared<const Manifest>(read_manifest(path))) {}
@@ -138,27 +152,23 @@ std::optional<std::int64_t> load_newest(const fs::path& folder, const Team& team
 std::optional<std::int64_t> load_chosen(const fs::path& folder, const std::string& which, const Team& team,
                                         const std::function<void(const Reader&)>& load,
                                         const std::function<void(const std::string&)>& warn) {
-  // Rank 0 lists, so that all see the same even while a shared file system has not caught up.
-  const auto lists = gather_or_throw(team, [&] {
-    nlohmann::json names = nlohmann::json::array();
-    if (team.rank == 0) {
-      for (const fs::path& path : candidates(folder, which)) names.push_back(path.filename().string());
-    }
-    return names.dump();
-  });
-  const nlohmann::json names = nlohmann::json::parse(lists.front());
-  for (auto name = names.rbegin(); name != names.rend(); ++name) {
-    try {
-      std::int64_t step = 0;
-      gather_or_throw(team, [&] {
-        const Reader reader(folder / name->get<std::string>());
-        step = reader.step();
-        load(reader);
-        return std::string();
-      });
-      return step;
-    } catch (const DamagedError& error) {
-      if (team.rank == 0) warn(error.what());
+  Names names;
+  // Of a run that goes on, all that were listed may have made way for newer ones before they were opened.
+  for (Names before; (names = agreed_candidates(folder, which, team)) != before; before = names) {
+    for (auto name = names.rbegin(); name != names.rend(); ++name) {
+      try {
+        std::int64_t step = 0;
+        gather_or_throw(team, [&] {
+          const Reader reader(folder / *name);
+          step = reader.step();
+          load(reader);
+          return std::string();
+        });
+        return step;
+      } catch (const DamagedError& error) {
+        std::error_code none;
+        if (team.rank == 0 && fs::exists(folder / *name, none)) warn(error.what());
+      }
     }
   }
   if (names.empty()) return std::nullopt;

@@ -45,7 +45,7 @@ SaveReport reshard(const fs::path& from, const fs::path& folder, std::int64_t fi
       }
       records.push_back(write_part(folder, snapshot, static_cast<int>(file)));
     }
-    return report_from_text(complete(folder, snapshot, records, {.keep = 0}));
+    return report_from_text(folder, complete(folder, snapshot, records, {.keep = 0}));
   } catch (...) {
     discard(folder, snapshot.step);
     throw;

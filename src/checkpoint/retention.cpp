@@ -1,7 +1,5 @@
 #include "src/checkpoint/retention.h"
 
-#include <limits>
-
 #include "base/error.h"
 #include "src/checkpoint/folder.h"
 #include "src/checkpoint/manifest.h"
@@ -11,27 +9,27 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr double kNone = -std::numeric_limits<double>::infinity();
+struct Candidate {
+  FolderEntry entry;
+  bool opens = false;
+  std::optional<double> score = {};
+  std::int64_t stage_step = 0;
+};
 
-/// Its score, kNone without one; nothing if it cannot be opened.
-std::optional<double> open_score(const fs::path& path) {
+Candidate open(const FolderEntry& entry) {
   try {
-    return score_in(read_manifest(path).extra).value_or(kNone);
+    const nlohmann::json extra = read_manifest(entry.path).extra;
+    return {entry, true, score_in(extra), step_in(extra, entry.step)};
   } catch (const Error&) {
-    return std::nullopt;
+    return {entry};
   }
 }
 
-struct Candidate {
-  FolderEntry entry;
-  std::optional<double> score;
-};
-
-/// The highest; of equals the newest. Null: none has one.
+/// The highest score; of equals the newest. Null: none has one.
 const Candidate* best_of(const std::vector<Candidate>& candidates) {
   const Candidate* best = nullptr;
   for (const Candidate& candidate : candidates) {
-    if (candidate.score.value_or(kNone) == kNone) continue;
+    if (!candidate.score) continue;
     if (best == nullptr || *candidate.score >= *best->score) best = &candidate;
   }
   return best;
@@ -44,9 +42,14 @@ std::optional<double> score_in(const nlohmann::json& extra) {
   return score != extra.end() && score->is_number() ? std::optional(score->get<double>()) : std::nullopt;
 }
 
+std::int64_t step_in(const nlohmann::json& extra, std::int64_t step) {
+  const auto own = extra.is_object() ? extra.find("step") : extra.end();
+  return own != extra.end() && own->is_number_integer() ? own->get<std::int64_t>() : step;
+}
+
 std::optional<fs::path> best_checkpoint(const fs::path& folder) {
   std::vector<Candidate> candidates;
-  for (const FolderEntry& entry : entries(folder)) candidates.push_back({entry, open_score(entry.path)});
+  for (const FolderEntry& entry : entries(folder)) candidates.push_back(open(entry));
   const Candidate* const best = best_of(candidates);
   return best == nullptr ? std::nullopt : std::optional(best->entry.path);
 }
@@ -57,14 +60,14 @@ std::vector<fs::path> superseded(const fs::path& folder, std::int64_t step, cons
   for (const FolderEntry& entry : entries(folder)) {
     const bool replaced = entry.step == step && entry.path.filename() != step_name(step);
     if (entry.step > step || replaced) list.push_back(entry.path);
-    else course.push_back({entry, open_score(entry.path)});
+    else course.push_back(open(entry));
   }
   const Candidate* const best = retention.best ? best_of(course) : nullptr;
   std::int64_t newest = 0;
   for (auto candidate = course.rbegin(); candidate != course.rend(); ++candidate) {
     const bool fresh = retention.keep == 0 || newest < retention.keep;
-    if (candidate->score) ++newest;
-    const bool marked = candidate->score && retention.every > 0 && candidate->entry.step % retention.every == 0;
+    if (candidate->opens) ++newest;
+    const bool marked = candidate->opens && retention.every > 0 && candidate->stage_step % retention.every == 0;
     if (!fresh && !marked && &*candidate != best) list.push_back(candidate->entry.path);
   }
   return list;

@@ -1,6 +1,7 @@
 #include "src/checkpoint/write_steps.h"
 
 #include <algorithm>
+#include <chrono>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -50,8 +51,12 @@ class ShardWriter {
   std::size_t waiting_ = 0;
 };
 
-/// The manifest from what the ranks wrote. Adds up the bytes of tensor data.
-Manifest assemble(const Snapshot& snapshot, const std::vector<std::string>& records, std::int64_t& bytes) {
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+/// The manifest from what the ranks wrote. Adds up the bytes of tensor data, and finds the slowest rank's seconds.
+Manifest assemble(const Snapshot& snapshot, const std::vector<std::string>& records, std::int64_t& bytes, double& seconds) {
   Manifest manifest;
   manifest.step = snapshot.step;
   manifest.extra = snapshot.extra;
@@ -59,6 +64,7 @@ Manifest assemble(const Snapshot& snapshot, const std::vector<std::string>& reco
   for (const std::string& record : records) {
     if (record.empty()) continue;
     const json file = json::parse(record);
+    seconds = std::max(seconds, file["seconds"].get<double>());
     for (const json& item : file["shards"]) {
       const json& source = item["shard"];
       Shard shard{
@@ -88,6 +94,7 @@ void begin_writing(const fs::path& folder, std::int64_t step) {
 
 std::string write_part(const fs::path& folder, const Snapshot& snapshot, int rank) {
   if (snapshot.pieces.empty()) return "";
+  const auto begin = Clock::now();
   FileEntry entry;
   entry.name = fmt::format("rank-{:05d}.h5", rank);
   const fs::path path = partial_path(folder, snapshot.step) / entry.name;
@@ -112,16 +119,18 @@ std::string write_part(const fs::path& folder, const Snapshot& snapshot, int ran
   }
   entry.header = header_checksum(file, entry.bytes, written);
   file.sync();
-  return json{{"name", entry.name}, {"bytes", entry.bytes}, {"header", entry.header}, {"shards", std::move(shards)}}
-      .dump();
+  return json{{"name", entry.name}, {"bytes", entry.bytes}, {"header", entry.header}, {"seconds", seconds_since(begin)},
+              {"shards", std::move(shards)}}.dump();
 }
 
 std::string complete(const fs::path& folder, const Snapshot& snapshot, const std::vector<std::string>& records,
                      const Retention& retention) {
   const fs::path path = folder / step_name(snapshot.step);
   const fs::path partial = partial_path(folder, snapshot.step);
+  const auto begin = Clock::now();
   std::int64_t bytes = 0;
-  write_file_atomically(partial / kManifestName, to_text(assemble(snapshot, records, bytes)));
+  double slowest = 0;
+  write_file_atomically(partial / kManifestName, to_text(assemble(snapshot, records, bytes, slowest)));
   read_manifest(partial);  // as a reader would: no older one, nor one of the same step, goes before this one opens
   publish(partial, path);
   json removed = json::array();
@@ -129,19 +138,21 @@ std::string complete(const fs::path& folder, const Snapshot& snapshot, const std
   try {
     for (const fs::path& old : superseded(folder, snapshot.step, retention)) {
       hide_checkpoint(old);
-      removed.push_back(old.string());
+      removed.push_back(old.filename().string());
     }
     remove_leftovers(folder);
   } catch (const Error& error) {  // the new one is complete: no reason to stop the run
     warning = error.what();
   }
-  return json{{"path", path.string()}, {"bytes", bytes}, {"removed", removed}, {"warning", warning}}.dump();
+  // A path in the warning need not be UTF-8.
+  return json{{"name", path.filename().string()}, {"bytes", bytes}, {"seconds", slowest + seconds_since(begin)},
+              {"removed", removed}, {"warning", warning}}.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-SaveReport report_from_text(const std::string& text) {
+SaveReport report_from_text(const fs::path& folder, const std::string& text) {
   const json report = json::parse(text);
-  SaveReport result{report["path"].get<std::string>(), report["bytes"], {}, report["warning"]};
-  for (const json& path : report["removed"]) result.removed.emplace_back(path.get<std::string>());
+  SaveReport result{folder / report["name"].get<std::string>(), report["bytes"], report["seconds"], {}, report["warning"]};
+  for (const json& name : report["removed"]) result.removed.push_back(folder / name.get<std::string>());
   return result;
 }
 

@@ -22,10 +22,10 @@ std::string write_part(const std::filesystem::path& folder, const Snapshot& snap
 
 /// Rank 0, when all parts are written, with what the ranks returned: the manifest; if the new one opens, its final name; then
 /// old checkpoints and leftovers go, with a warning in the report where they cannot. Returns the report, for report_from_text()
-/// on every rank. Throws Error(data).
+/// on every rank, which knows the folder by the same path. Throws Error(data).
 std::string complete(const std::filesystem::path& folder, const Snapshot& snapshot,
                      const std::vector<std::string>& records, const Retention& retention);
-SaveReport report_from_text(const std::string& text);
+SaveReport report_from_text(const std::filesystem::path& folder, const std::string& text);
 
 /// Rank 0, in place of the rest after an error, when no rank writes any more: no trace is left.
 void discard(const std::filesystem::path& folder, std::int64_t step);

@@ -94,7 +94,7 @@ SaveReport write(const fs::path& folder, const Snapshot& snapshot, const Team& t
     const auto records = gather_or_throw(team, [&] { return write_part(folder, snapshot, team.rank); });
     const auto results = gather_or_throw(
         team, [&] { return team.rank == 0 ? complete(folder, snapshot, records, retention) : std::string(); });
-    return report_from_text(results.front());
+    return report_from_text(folder, results.front());
   } catch (...) {
     // All ranks are here or will write no more: a rank that failed has told so after its last write.
     if (team.rank == 0) discard(folder, snapshot.step);

@@ -11,6 +11,7 @@ struct Position {
   std::int64_t step = 0;  ///< steps of the stage done; 0: it has not begun
   std::int64_t good = 0;  ///< those of them that were finite
   std::int64_t bad = 0;   ///< steps in a row, up to here, that were not: they were passed over
+  bool unscored = false;  ///< a score was due here, and left off for a stop
 };
 
 }  // namespace medfuse::train

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <chrono>
 #include <utility>
 
 #include "base/error.h"
@@ -15,6 +16,10 @@ namespace medfuse::train {
 namespace {
 
 using nlohmann::json;
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 /// A stage's tensor under its name in checkpoints.
 checkpoint::ShardedTensor saved(checkpoint::ShardedTensor tensor) {
@@ -61,6 +66,7 @@ Position RunCheckpoints::position_of(const checkpoint::Reader& reader) const {
     // Those of before did not say.
     position.good = reader.extra().value("good_steps", position.step);
     position.bad = reader.extra().value("bad_steps_in_a_row", std::int64_t{0});
+    position.unscored = reader.extra().value("score_left_off", false);
   } catch (const json::exception&) {
     throw checkpoint::DamagedError(
         fmt::format("{}: does not say which stage and step it is of; delete it", reader.path().string()));
@@ -122,7 +128,7 @@ std::int64_t RunCheckpoints::bytes_with(const Tensors& state) const {
 }
 
 void RunCheckpoints::begin(const Position& position, const Tensors& state, std::optional<double> score) {
-  begun_ = Clock::now();
+  const auto begin = Clock::now();
   Tensors tensors = parameters_;
   for (const auto& tensor : state) tensors.push_back(saved(tensor));
   json finished = json::array();
@@ -134,19 +140,19 @@ void RunCheckpoints::begin(const Position& position, const Tensors& state, std::
                 {"good_steps", position.good},
                 {"bad_steps_in_a_row", position.bad}};
   if (score) extra["score"] = *score;
+  if (position.unscored) extra["score_left_off"] = true;
   if (!options_.config.empty()) {
     extra["config"] = options_.config;
     extra["inputs"] = {{"data", options_.inputs.data}, {"weights", options_.inputs.weights}};
   }
   writer_.begin(global_step(position), tensors, extra);
-  blocked_ = std::chrono::duration<double>(Clock::now() - begun_).count();
+  blocked_ = snapshot_ = seconds_since(begin);
 }
 
 std::optional<SavedCheckpoint> RunCheckpoints::told(std::optional<checkpoint::SaveReport> report) {
   if (!report) return std::nullopt;
   any_ = true;
-  const double seconds = std::chrono::duration<double>(Clock::now() - begun_).count();
-  return SavedCheckpoint{report->path, report->bytes, blocked_, seconds, report->warning};
+  return SavedCheckpoint{report->path, report->bytes, blocked_, snapshot_ + report->seconds, report->warning};
 }
 
 std::optional<SavedCheckpoint> RunCheckpoints::advance() { return told(writer_.advance()); }
@@ -154,7 +160,7 @@ std::optional<SavedCheckpoint> RunCheckpoints::advance() { return told(writer_.a
 std::optional<SavedCheckpoint> RunCheckpoints::finish() {
   const auto begin = Clock::now();
   auto report = writer_.finish();
-  blocked_ += std::chrono::duration<double>(Clock::now() - begin).count();
+  blocked_ += seconds_since(begin);
   return told(std::move(report));
 }
 

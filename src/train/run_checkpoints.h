@@ -1,7 +1,6 @@
 // The checkpoints of a run: what the training loop puts into them, writing them while it goes on, and finding its way back.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -30,7 +29,7 @@ struct SavedCheckpoint {
   std::filesystem::path path;
   std::int64_t bytes = 0;   ///< of tensors, over all ranks
   double blocked = 0;       ///< seconds that training stood still for it
-  double seconds = 0;       ///< from its beginning until it was complete on the disk
+  double seconds = 0;       ///< of the snapshot and of writing; without what the writer waited for the next step's end
   std::string warning;      ///< why an old one could not be deleted; usually empty
 };
 
@@ -74,8 +73,6 @@ class RunCheckpoints {
   std::int64_t global_step(const Position& position) const;
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   Position position_of(const checkpoint::Reader& reader) const;
   void check_origin(const checkpoint::Reader& reader) const;
   std::optional<SavedCheckpoint> told(std::optional<checkpoint::SaveReport> report);
@@ -85,8 +82,7 @@ class RunCheckpoints {
   std::vector<std::pair<std::string, std::int64_t>> stages_;
   Ranks ranks_;
   checkpoint::BackgroundWriter writer_;
-  Clock::time_point begun_;
-  double blocked_ = 0;
+  double snapshot_ = 0, blocked_ = 0;  // seconds, of the one under way
   bool any_ = false;
 };
 

@@ -59,7 +59,7 @@ void Trainer::save(const Position& position) {
 void Trainer::tell(const std::optional<SavedCheckpoint>& saved) {
   if (!saved) return;
   if (options_.stop) options_.stop->saved(saved->seconds, saved->bytes);
-  observer_.message(fmt::format("{}: {:.1f} MiB, complete after {:.2f} s, in {:.3f} of which training stood still",
+  observer_.message(fmt::format("{}: {:.1f} MiB, written in {:.2f} s, training stood still for {:.3f} s",
                                 saved->path.filename().string(), static_cast<double>(saved->bytes) / (1 << 20),
                                 saved->seconds, saved->blocked));
   if (!saved->warning.empty()) observer_.message("warning: " + saved->warning);
@@ -120,6 +120,7 @@ Outcome Trainer::stopped(Outcome outcome) {
 Position Trainer::go_back(const StepRecord& record, std::int64_t bad) {
   const std::string what = fmt::format("stage {}, step {}: loss {}, gradient norm {}: not finite {} times in a row",
                                        record.stage, record.step, record.loss, record.gradient_norm, bad);
+  observer_.entered(Part::save, "finishing the last checkpoint");
   tell(saves_.finish());
   if (went_back_ || !saves_.any()) {
     numeric_error("{}{}; start another --run with a lower learning rate, or with clip", what,
@@ -152,12 +153,11 @@ StepRecord Trainer::step(const Position& position) {
   StepRecord record = run_step(position.step);
   if (options_.stop) options_.stop->step_ended();
   score_.reset();
+  score_left_off_ = false;
   const bool wanted = record.step == record.steps || due(options_.validate_every, record.step) ||
                       due(options_.checkpoint_every, record.step);
-  if (plan.score && record.good && options_.validate_every > 0 && wanted) {
-    observer_.entered(Part::start, "scoring the validation split");
-    // It may take far longer than a step: a stop must not wait for it, nor a time limit come in its midst.
-    score_ = plan.score([this] { return agree(); });
+  if (record.good && wanted && scores(plan)) {
+    score(plan);
     if (score_) record.others.emplace_back("validation_auroc", *score_);
   }
   observer_.stepped(record);
@@ -168,11 +168,32 @@ StepRecord Trainer::step(const Position& position) {
   return record;
 }
 
+void Trainer::score(const StagePlan& plan) {
+  observer_.entered(Part::start, "scoring the validation split");
+  // It may take far longer than a step: a stop must not wait for it, nor a time limit come in its midst.
+  score_ = plan.score([this] { return agree(); });
+  score_left_off_ = !score_;
+}
+
+bool Trainer::make_up_score(Position& position) {
+  const auto& plan = plans_[position.step > 0 ? position.stage : position.stage - 1];
+  if (!scores(plan)) return true;
+  score(plan);
+  if (!score_) return false;
+  observer_.message(fmt::format("step {} of stage {}, whose score a stop had left off: validation_auroc {:.4f}",
+                                position.step > 0 ? position.step : plan.steps, plan.name, *score_));
+  position.unscored = false;
+  save(position);
+  return true;
+}
+
 Outcome Trainer::run() {
   Position position = resume();
   if (position.stage < plans_.size() && agree()) return stopped(Outcome::not_begun);
   bool begun = false;
-  while (position.stage < plans_.size()) {
+  while (true) {
+    if (position.unscored && !make_up_score(position)) return stopped(Outcome::not_begun);
+    if (position.stage == plans_.size()) break;
     if (!std::exchange(begun, true)) begin_stage(position);
     const StepRecord record = step(position);
     position.bad = record.good ? 0 : position.bad + 1;
@@ -191,7 +212,9 @@ Outcome Trainer::run() {
       position = {.stage = position.stage + 1, .bad = position.bad};
       begun = false;
     }
-    const bool stop = position.stage < plans_.size() && agree();  // behind the last step nothing is left to stop
+    position.unscored = score_left_off_;
+    // Behind the last step nothing is left to stop but its score.
+    const bool stop = (position.stage < plans_.size() || position.unscored) && agree();
     // Not in a row of bad steps: there must be something to go back to.
     if (ended || stop || (position.bad == 0 && due(options_.checkpoint_every, position.step))) save(position);
     if (stop) return stopped(Outcome::stopped);

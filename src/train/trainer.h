@@ -95,6 +95,11 @@ class Trainer {
   /// One step, its score where one is due, and what is told of it.
   StepRecord step(const Position& position);
   StepRecord run_step(std::int64_t step);
+  bool scores(const StagePlan& plan) const { return plan.score && options_.validate_every > 0; }
+  /// Scores the run where it stands, unless a stop comes in between.
+  void score(const StagePlan& plan);
+  /// Scores what a stop had left without, and saves it anew; false if a stop comes in between again.
+  bool make_up_score(Position& position);
   bool good_everywhere(const StepRecord& record) const;
   bool due(std::int64_t every, std::int64_t step) const { return every > 0 && step % every == 0; }
   /// Begins to save where the run stands.
@@ -114,6 +119,7 @@ class Trainer {
   std::size_t stage_index_ = 0;
   Part part_ = Part::first_step;  // what the next step is
   std::optional<double> score_;   // of where the run stands
+  bool score_left_off_ = false;   // for a stop, though it was due there
   bool went_back_ = false;
   bool stop_agreed_ = false;
   std::string stop_reason_;       // on rank 0

@@ -47,7 +47,8 @@ std::string adapter_config(const AdaptedEncoder& encoder) {
       {"fan_in_fan_out", false},
       {"init_lora_weights", true},
       {"modules_to_save", nullptr}};
-  return config.dump(2) + "\n";
+  // The path need not be UTF-8.
+  return config.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace

@@ -196,12 +196,10 @@ int ftruncate(int fd, off_t length) noexcept { return judged<int (*)(int, off_t)
 int ftruncate64(int fd, off64_t length) noexcept {
   return judged<int (*)(int, off64_t)>("ftruncate", path_of(fd), fd, length);
 }
-int posix_fallocate(int fd, off_t offset, off_t length) {
-  if (judge("posix_fallocate", path_of(fd)) == Verdict::fail) return errno;
-  static const auto function = real<int (*)(int, off_t, off_t)>("posix_fallocate");
-  return function(fd, offset, length);
+int fallocate(int fd, int mode, off_t offset, off_t length) {
+  return judged<int (*)(int, int, off_t, off_t)>("fallocate", path_of(fd), fd, mode, offset, length);
 }
-int posix_fallocate64(int fd, off64_t offset, off64_t length) { return posix_fallocate(fd, offset, length); }
+int fallocate64(int fd, int mode, off64_t offset, off64_t length) { return fallocate(fd, mode, offset, length); }
 int rename(const char* from, const char* to) noexcept {
   return judged<int (*)(const char*, const char*)>("rename", to, from, to);
 }

@@ -62,6 +62,15 @@ class Options(unittest.TestCase):
         self.check_usage(medfuse("train", "--config", path, "--run", self.path / "r"), "c.cfg:3", "text.lora_rnak")
         self.check_usage(medfuse("train", "--config", path, "--run", self.path / "r", ranks=3), "text.lora_rnak")
 
+    def test_ranks_with_other_settings_are_refused(self):
+        run = ("--run", self.path / "r", "--config", self.config("batch = 8\n"))
+        for words, difference in [('"$@" --batch=16', "batch = 16, there batch = 8;"),
+                                  ('"$1" info', "medfuse info, there medfuse train;")]:
+            elsewhere = ("sh", "-c", f"test $OMPI_COMM_WORLD_RANK != 2 || set -- {words}; exec \"$@\"", "sh")
+            result = medfuse("train", *run, ranks=3, through=elsewhere)
+            self.check_usage(result, "rank 2 on ", "other settings than rank 0", difference)
+        self.assertFalse((self.path / "r").exists())
+
     def test_ill_typed_value(self):
         path = self.config("batch = many\n")
         self.check_usage(medfuse("train", "--config", path, "--run", self.path / "r"), "c.cfg:1", "batch", "whole number")

@@ -48,7 +48,7 @@ class Slow(RunCase):
             run = self.path / name
             done, seconds = self.train(run, *options, "--timeout.save", 60, fault=f"sleep-{SLOW * 1000:.0f}:1", path=part, rank=1)
             self.assertEqual(done.code, 0, done.err)
-            said = re.search(r"step-000000003: .* complete after ([\d.]+) s, in ([\d.]+) of which training", done.err)
+            said = re.search(r"step-000000003: .* written in ([\d.]+) s, training stood still for ([\d.]+) s", done.err)
             self.assertGreater(float(said[1]), SLOW)
             self.assertGreater(float(said[2]), STEP, "it was not longer than a step may be")
             self.assertEqual(checkpoints(run)[-1].name, "step-000000006")

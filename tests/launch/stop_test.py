@@ -97,7 +97,9 @@ class Stop(RunCase):
         self.stopped(job, run, "stop.after")
         self.assertEqual(len(metrics(run)), STEPS + 1)
         self.assertNotIn("validation_auroc", metrics(run)[-1])
-        self.assertEqual(self.job(run, "--validate.every", STEPS // 2).wait(), 0)
+        job = self.job(run, "--validate.every", STEPS // 2)
+        self.assertEqual(job.wait(), 0)
+        self.assertRegex(job.text(), r"step 1 of stage fusion, whose score a stop had left off: validation_auroc \d\.\d+")
         self.equals_the_whole(run)
         scored = [line["step"] for line in metrics(run) if "validation_auroc" in line]
         self.assertEqual(scored, [STEPS // 2, STEPS])

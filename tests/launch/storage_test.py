@@ -167,7 +167,7 @@ class Storage(RunCase):
         fails("EIO:2", "/metrics.jsonl", 0, words=[run / "metrics.jsonl"])  # the first is to open it
         self.assertEqual(metrics(run), [])
         self.holds(run)
-        part_fails("posix_fallocate", 3, 1)
+        part_fails("fallocate", 3, 1)
         self.holds(run)
         part_fails("fsync", 6, 2, "--checkpoint.background", "no")
         self.holds(run, 3)

@@ -37,6 +37,18 @@ TEST_F(RetentionTest, EveryNthStays) {
   EXPECT_EQ(steps(), (Steps{40, 80, 90, 100}));
 }
 
+// A stage of 4 steps, then one of 12, each saved every third step and at its end.
+TEST_F(RetentionTest, EveryNthOfAStageStays) {
+  const auto save_in_stage = [&](std::int64_t step, std::int64_t of_stage) {
+    save(folder_.path(), step, {replicated("p", at::full({3}, step))}, {{"step", of_stage}}, Team::alone(), {.keep = 1, .every = 6});
+  };
+  save_in_stage(3, 3);
+  save_in_stage(4, 0);
+  for (std::int64_t step = 3; step <= 9; step += 3) save_in_stage(4 + step, step);
+  save_in_stage(16, 0);
+  EXPECT_EQ(steps(), (Steps{4, 10, 16}));
+}
+
 TEST_F(RetentionTest, TheBestStays) {
   const std::vector<double> scores = {0.5, 0.8, 0.7, 0.6, 0.6};
   for (std::size_t i = 0; i < scores.size(); ++i) save_step(static_cast<std::int64_t>(i) + 1, {.keep = 1}, scores[i]);

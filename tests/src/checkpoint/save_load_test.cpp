@@ -236,5 +236,33 @@ TEST(SaveLoad, ASliceReadsOnlyTheBlocksItTouches) {
   EXPECT_THROW(reader.read("large"), DamagedError);
 }
 
+TEST(SaveLoad, PathsNeedNotBeUtf8) {
+  const TemporaryFolder folder;
+  const fs::path odd = folder.path() / "r\xfcn";
+  const Retention newest{.keep = 1};
+  save(odd, 1, {replicated("p", at::ones({3}))}, {{"config", "path = p\xe4th\n"}}, Team::alone(), newest);
+  const SaveReport report = save(odd, 2, {replicated("p", at::ones({3}))}, {{"config", "path = p\xe4th\n"}}, Team::alone(), newest);
+  EXPECT_EQ(report.path, odd / step_name(2));
+  EXPECT_EQ(report.removed, std::vector<fs::path>{odd / step_name(1)});
+  EXPECT_EQ(Reader(report.path).extra().at("config"), "path = p\uFFFDth\n");
+}
+
+TEST(SaveLoad, ARunThatGoesOnMayReplaceAllThatWasListed) {
+  const TemporaryFolder folder;
+  const auto save_only = [&](std::int64_t step) {
+    save(folder.path(), step, {replicated("p", at::full({3}, step))}, {}, Team::alone(), {.keep = 1});
+  };
+  save_only(1);
+  std::int64_t running = 1;
+  at::Tensor loaded = at::zeros({3}, at::kLong);
+  const auto load = [&](const Reader& reader) {
+    if (running < 4) save_only(++running);  // between the opening of the manifest and that of the shard
+    reader.read_into("p", loaded);
+  };
+  const auto warn = [](const std::string& line) { ADD_FAILURE() << line; };
+  EXPECT_EQ(load_newest(folder.path(), Team::alone(), load, warn), 4);
+  EXPECT_TRUE(at::equal(loaded, at::full({3}, 4)));
+}
+
 }  // namespace
 }  // namespace medfuse::checkpoint

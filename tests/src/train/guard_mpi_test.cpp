@@ -196,8 +196,33 @@ TEST_F(GuardTest, AStopDoesNotWaitForAScore) {
   const auto folder = std::filesystem::path(shared_) / "checkpoints";
   EXPECT_EQ(checkpoint::Reader(*checkpoint::Reader::newest(folder)).step(), 2);
   EXPECT_FALSE(checkpoint::best_checkpoint(folder));
+  // What was left off comes first.
   EXPECT_EQ(train([](std::int64_t) { return 1.0; }, score), Outcome::finished);
+  EXPECT_THAT(messages_, Contains(HasSubstr("step 2 of stage fusion, whose score a stop had left off: validation_auroc 0.5")));
+  EXPECT_EQ(passes, 2 + 5 * 5);
   EXPECT_EQ(parameter_.item<float>(), 10);
+}
+
+TEST_F(GuardTest, TheScoreOfTheLastStepIsMadeUpFor) {
+  bool stops = true;
+  const Score score = [&](const std::function<bool()>& stop) -> std::optional<double> {
+    return stops && parameter_.item<float>() == 10 && stop() ? std::nullopt : std::optional(parameter_.item<float>() / 10);
+  };
+  const auto good = [](std::int64_t) { return 1.0; };
+  const auto newest = [&] { return checkpoint::Reader(*checkpoint::Reader::newest(std::filesystem::path(shared_) / "checkpoints")); };
+  EXPECT_EQ(train(good, score, 11), Outcome::stopped);  // asked before each step but for its score
+  EXPECT_EQ(newest().step(), 10);
+  EXPECT_FALSE(newest().extra().contains("score"));
+  EXPECT_EQ(train(good, score, 1), Outcome::not_begun);  // it comes again
+  EXPECT_FALSE(newest().extra().contains("score"));
+  stops = false;
+  EXPECT_EQ(train(good, score), Outcome::finished);
+  EXPECT_EQ(newest().extra().at("score"), 1.0);
+  EXPECT_FALSE(newest().extra().contains("score_left_off"));
+  EXPECT_EQ(records_.size(), 10u);
+  messages_.clear();
+  EXPECT_EQ(train(good, score), Outcome::finished);
+  EXPECT_THAT(messages_, testing::Not(Contains(HasSubstr("left off"))));
 }
 
 // What makes a bad loss known to all: it spoils the gradient, and a good one is left alone to the bit.
