@@ -4,8 +4,9 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <charconv>
+#include <cstdlib>
 #include <map>
+#include <sstream>
 #include <utility>
 
 #include "base/error.h"
@@ -18,7 +19,8 @@ namespace medfuse::cluster {
 namespace {
 
 RankGpus own_gpus(const Process& process, int index, int count) {
-  RankGpus gpus{process.host(), count, ""};
+  RankGpus gpus{process.host(), count, "", 0};
+  if (const char* const promised = std::getenv("SLURM_GPUS_ON_NODE")) gpus.promised = std::atoi(promised);
   char address[32] = "";
   if (count > 0 && cudaDeviceGetPCIBusId(address, sizeof(address), index) == cudaSuccess) gpus.address = address;
   return gpus;
@@ -37,16 +39,22 @@ bool decide_on_cuda(const std::string& choice, const std::vector<RankGpus>& rank
   std::map<std::pair<std::string, std::string>, std::size_t> taken;  // (host, GPU) -> rank
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     const RankGpus& gpus = ranks[rank];
+    // A GPU that fell out: on other nodes, or after a repair, the same command may work.
+    const int expected = std::max(most, gpus.promised);
     if (gpus.count == 0) {
-      if (most == 0) {
+      if (expected == 0) {
         usage_error("rank {} on {} sees no GPU (CUDA_VISIBLE_DEVICES, driver?): ask for device = cpu, or give it one", rank,
                     gpus.host);
       }
-      // Likely a GPU that fell out: on other nodes, or after a repair, the same command may work.
-      communication_error("rank {} on {} sees no GPU, though others see {}: look at that node (driver, CUDA_VISIBLE_DEVICES), or "
-                          "ask for device = cpu", rank, gpus.host, most);
+      communication_error("rank {} on {} sees no GPU, though there should be {}: look at that node (driver, "
+                          "CUDA_VISIBLE_DEVICES), or ask for device = cpu", rank, gpus.host, expected);
     }
     const auto [other, free] = taken.emplace(std::pair(gpus.host, gpus.address), rank);
+    if (!free && gpus.count < expected) {
+      communication_error("ranks {} and {} on {} would share one GPU: it shows {} of {}: look at that node (driver, "
+                          "CUDA_VISIBLE_DEVICES), or start fewer ranks there", other->second, rank, gpus.host, gpus.count,
+                          expected);
+    }
     if (!free) {
       usage_error("ranks {} and {} on {} would share one GPU, which NCCL refuses: start at most one rank per GPU, or ask "
                   "for device = cpu",
@@ -61,10 +69,10 @@ at::Device choose_device(Process& process, const std::string& choice) {
   const int index = count > 0 ? process.local_rank() % count : 0;
   const RankGpus own = own_gpus(process, index, count);
   std::vector<RankGpus> ranks;
-  for (const std::string& line : process.all_gather(fmt::format("{} {} {}", own.count, own.host, own.address))) {
-    const std::size_t first = line.find(' '), last = line.rfind(' ');
-    RankGpus gpus{line.substr(first + 1, last - first - 1), 0, line.substr(last + 1)};
-    std::from_chars(line.data(), line.data() + first, gpus.count);
+  for (const std::string& line : process.all_gather(fmt::format("{} {} {} {}", own.count, own.promised, own.host, own.address))) {
+    std::istringstream words(line);
+    RankGpus gpus{"", 0, "", 0};
+    words >> gpus.count >> gpus.promised >> gpus.host >> gpus.address;  // no address where there is no GPU
     ranks.push_back(std::move(gpus));
   }
   bool cuda = false;

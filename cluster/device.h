@@ -17,15 +17,17 @@ namespace medfuse::cluster {
 /// Collective; the errors of decide_on_cuda() by way of together() if the choice cannot be met. Sets the current CUDA device.
 at::Device choose_device(Process& process, const std::string& choice);
 
-/// What a rank sees of GPUs: how many, and the hardware address of the one it would take.
+/// What a rank sees of GPUs: how many, the hardware address of the one it would take, and how many Slurm has given the job on
+/// this node (0: it does not say).
 struct RankGpus {
   std::string host;
   int count = 0;
   std::string address;
+  int promised = 0;
 };
 
 /// The decision behind choose_device, the same on all ranks: whether to use CUDA. Throws Error(usage), or Error(communication)
-/// if some ranks see GPUs and others none.
+/// where a rank sees fewer GPUs than others or than Slurm has given.
 bool decide_on_cuda(const std::string& choice, const std::vector<RankGpus>& ranks);
 
 /// NCCL for a CUDA device, MPI for the CPU, over all ranks. Collective. `process` must outlive it.

@@ -35,6 +35,9 @@ def complete(o, training):
     for option in ("gpu_type", "ib_hca"):
         if getattr(o, option) and not o.gpus_per_node:
             raise Refusal(2, f"--{option.replace('_', '-')}: is for jobs with --gpus-per-node")
+    for words in o.sbatch:
+        if re.match(r"--array\b|-a", words):
+            raise Refusal(2, f"--sbatch={words}: all jobs of an array would train in one run folder: submit one for each --run")
     for key in ("config", "run"):
         if find(training, key) is not None:
             raise Refusal(2, f"--{key} behind --: give it before, the job itself needs it")
@@ -45,7 +48,7 @@ def complete(o, training):
     if not o.data:
         raise Refusal(2, f"--config {o.config}: has no data.path, and there is none behind --: where are the packed data?")
     signals, warning = find(training, "stop.signals") or config.get("stop.signals"), o.signal.split("@")[0]
-    if signals is not None and warning not in re.split(r"[,\s]+", signals):
+    if signals is not None and warning not in [name.removeprefix("SIG") for name in re.split(r"[,\s]+", signals)]:
         raise Refusal(2, f"--signal {o.signal}: the ranks would die of {warning}, which is not in stop.signals ({signals}): name it "
                          "there, or give another --signal")
     if o.stage:

@@ -11,11 +11,15 @@
 #   data, stage       packed data, and the node-local folder that they are copied to; stage is empty: they are read in place
 # shellcheck shell=bash disable=SC2154
 
-say() { printf 'job: %s\n' "$*" >&2; }
+# A log that cannot be written to is no reason to give up.
+say() { printf 'job: %s\n' "$*" >&2 || true; }
 die() { printf 'job: error: %s\n' "${*:2}" >&2; exit "$1"; }
 
+# What this script exports is for the ranks, also where sbatch was told to take nothing along (SBATCH_EXPORT=NONE).
+export SLURM_EXPORT_ENV=ALL
+
 restarts=${SLURM_RESTART_COUNT:-0}
-child=            # the launcher
+child=            # the launcher, or what copies the data
 listener=         # see listen
 keeper=           # the step that removes the nodes' copies
 asked_to_stop=    # the first signal that came
@@ -40,16 +44,18 @@ run_job() {
   [ "$restarts" -le "$requeue_limit" ] ||
     die 4 "started again $restarts times, more than $requeue_limit: submit it anew to go on"
 
-  local before code=85
+  local before code=0
   before=$(complete_checkpoints)
   if [ -n "$stage" ]; then stage_data; fi
-  if [ -z "$asked_to_stop" ]; then launch; fi
+  if [ "$code" = 0 ] && [ -n "$asked_to_stop" ]; then code=85; fi
+  if [ "$code" = 0 ]; then launch; fi
+  if [ "$code" != 0 ] && keeper_was_told; then code=85; fi
   unstage_data  # before the job is given back: Slurm ends this script as soon as it is
   decide "$code" "$before"
   exit "$code"
 }
 
-# Starts the ranks and waits for them; $code is what the launcher returned.
+# Starts the ranks and waits for them.
 launch() {
   local start guard=(env --block-signal=TERM)
   if [ "$launcher" = srun ]; then
@@ -66,10 +72,16 @@ launch() {
     listen &
     listener=$!
   fi
-  "${start[@]}" "${launcher_options[@]}" "${command[@]}" &
+  attend "${start[@]}" "${launcher_options[@]}" "${command[@]}"
+  [ -z "$listener" ] || kill "$listener" 2>/dev/null || true
+}
+
+# Starts a command, to which signals are passed on, and waits for its end; $code is what it returned.
+attend() {
+  "$@" &
   child=$!
   [ -z "$asked_to_stop" ] || pass_on "$asked_to_stop"  # which came just before
-  # A signal ends the waiting, not the ranks.
+  # A signal ends the waiting, not the command.
   while true; do
     interrupted=
     code=0
@@ -77,7 +89,6 @@ launch() {
     [ -n "$interrupted" ] || break
   done
   child=
-  [ -z "$listener" ] || kill "$listener" 2>/dev/null || true
 }
 
 # Slurm's signals (scancel --signal, preemption with a grace time) go to the steps of a job, and mpirun's ranks on this node
@@ -99,7 +110,7 @@ pass_on() {
   [ -n "$child" ] || { say "got SIG$1"; return; }
   [ $((SECONDS - passed_on)) -ge 5 ] || return 0
   passed_on=$SECONDS
-  say "got SIG$1: ranks get SIG$stop_signal"
+  say "got SIG$1: passed on as SIG$stop_signal"
   kill -s "$stop_signal" "$child" 2>/dev/null || true
 }
 
@@ -109,34 +120,49 @@ decide() {
   [ "$code" != 1 ] || [ -z "$asked_to_stop" ] || code=143  # an mpirun that was told to end
   case $code in
     0) say "done"; return ;;
-    4 | 85) ;;
+    # 1: a launcher that lost a node or the controller at its start, a GPU that failed; a fault of the program, too
+    1 | 4 | 85) ;;
     *) [ "$code" -ge 128 ] || { say "exit code $code: starting again would not help"; return; } ;;
   esac
   if [ "$code" != 85 ] && [ -z "$asked_to_stop" ] && [ "$(complete_checkpoints)" = "$before" ]; then
-    failures=$(($(cat "$kept" 2>/dev/null || echo 0) + 1))
+    [ "$restarts" = 0 ] || failures=$(cat "$kept" 2>/dev/null || echo 0)  # else it is of a job before this one
+    failures=$((failures + 1))
   fi
-  printf '%s\n' "$failures" >"$kept"
+  printf '%s\n' "$failures" >"$kept" || say "$kept: cannot be written: failures are not counted"
   if [ "$failures" -ge "$failure_limit" ]; then
     rm -f "$kept"  # whoever submits it anew has a reason to
     say "exit code $code: failed $failures times in a row without a new checkpoint: not started again"
-  elif ! ours_to_requeue; then
-    say "exit code $code: Slurm is ending this job (cancelled, preempted, or a node died): the rest is up to Slurm"
-  elif [ "$restarts" -ge "$requeue_limit" ]; then
-    say "exit code $code: started again $restarts times, which is the limit: submit it anew to go on"
-  elif scontrol requeue "$SLURM_JOB_ID"; then
-    say "exit code $code: back in the queue"
   else
-    say "exit code $code: Slurm did not take the job back into the queue: submit it anew to go on"
+    give_back "$code"
   fi
 }
 
-# Whether nobody else decides on this job. A cancelled one must not come back, and Slurm requeues preempted ones itself; but
-# one that reached its time limit is over unless it is requeued.
-ours_to_requeue() {
-  case $(squeue -h -j "$SLURM_JOB_ID" -o '%T %r') in
-    RUNNING* | *TimeLimit | '') ;;  # no answer: scontrol will tell
-    *) return 1 ;;
-  esac
+# give_back CODE: to the queue, unless somebody else decides on this job. A cancelled one must not come back, and Slurm
+# requeues preempted ones itself; but one that reached its time limit is over unless it is requeued. The controller may be
+# away, for an update say: it is asked for ten minutes.
+give_back() {
+  local tries
+  for tries in {1..40}; do
+    [ "$tries" = 1 ] || sleep 15
+    case $(squeue -h -j "$SLURM_JOB_ID" -o '%T %r') in
+      RUNNING* | *TimeLimit)
+        if [ "$restarts" -ge "$requeue_limit" ]; then
+          say "exit code $1: started again $restarts times, which is the limit: submit it anew to go on"
+          return
+        fi
+        if scontrol requeue "$SLURM_JOB_ID"; then
+          say "exit code $1: back in the queue"
+          return
+        fi
+        ;;
+      '') say "Slurm does not answer" ;;
+      *)
+        say "exit code $1: Slurm is ending this job (cancelled, preempted, or a node died): the rest is up to Slurm"
+        return
+        ;;
+    esac
+  done
+  say "exit code $1: Slurm did not take the job back into the queue: submit it anew to go on"
 }
 
 complete_checkpoints() {
@@ -146,16 +172,29 @@ complete_checkpoints() {
   done
 }
 
+# Sets $code if the ranks cannot be started, or shall not.
 stage_data() {
-  local name=medfuse-$SLURM_JOB_ID
+  local name=medfuse-$SLURM_JOB_ID version
+  version=$(srun --version)
+  [ "$(printf '22.05\n%s\n' "${version##* }" | sort -V | head -n 1)" = 22.05 ] ||
+    die 2 "staging needs Slurm 22.05 or newer, this is $version: a small step would keep the ranks from a node's CPUs"
   "${on_each_node[@]}" bash slurm/stage.sh keep "$stage" "$name" &
   keeper=$!
   trap unstage_data EXIT
-  "${on_each_node[@]}" bash slurm/stage.sh copy "$data" "$stage" "$name" ||
-    die 3 "$data: could not be copied to $stage on every node: see above"
+  attend "${on_each_node[@]}" bash slurm/stage.sh copy "$data" "$stage" "$name"
+  case $code in
+    0) ;;
+    3) die 3 "$data: could not be copied to $stage on every node: see above" ;;
+    85) say "told to stop while $data was copied"; return ;;
+    *) say "$data: not copied: the copy ended with $code"; return ;;
+  esac
   say "$data is in ${stage%/}/$name on every node"
   command+=(--data.path "${stage%/}/$name")
 }
+
+# Then it has let go of the data, perhaps before the ranks could tell that they need them. It did so unharmed: had its node
+# died, this would be a failure like others.
+keeper_was_told() { [ -n "$keeper" ] && ! kill -0 "$keeper" 2>/dev/null && wait "$keeper"; }
 
 unstage_data() {
   trap - EXIT

@@ -39,8 +39,14 @@ TEST(Device, EveryRankNeedsAGpuOfItsOwn) {
   EXPECT_THAT(refusal("cuda", none), HasSubstr("rank 0 on a sees no GPU"));
   // A node whose GPU is lost is a reason to start again elsewhere, not to give up.
   for (const char* choice : {"auto", "cuda"}) {
-    EXPECT_THAT(refusal(choice, mixed, ExitCode::communication), HasSubstr("rank 1 on b sees no GPU, though others see 1"));
+    EXPECT_THAT(refusal(choice, mixed, ExitCode::communication), HasSubstr("rank 1 on b sees no GPU, though there should be 1"));
   }
+  const std::vector<RankGpus> lost_all = {{"a", 0, "", 2}, {"a", 0, "", 2}};
+  EXPECT_THAT(refusal("cuda", lost_all, ExitCode::communication), HasSubstr("rank 0 on a sees no GPU, though there should be 2"));
+  const std::vector<RankGpus> lost_one = {{"a", 1, "0000:01", 2}, {"a", 1, "0000:01", 2}};
+  const std::vector<RankGpus> fewer = {{"a", 2, "0000:01"}, {"a", 2, "0000:02"}, {"b", 1, "0000:01"}, {"b", 1, "0000:01"}};
+  EXPECT_THAT(refusal("auto", lost_one, ExitCode::communication), HasSubstr("ranks 0 and 1 on a would share one GPU: it shows 1 of 2"));
+  EXPECT_THAT(refusal("auto", fewer, ExitCode::communication), HasSubstr("ranks 2 and 3 on b would share one GPU: it shows 1 of 2"));
   EXPECT_THAT(refusal("auto", shared), HasSubstr("ranks 0 and 1 on a would share one GPU"));
   EXPECT_THAT(refusal("gpu", own), HasSubstr("device 'gpu' is not known"));
 }

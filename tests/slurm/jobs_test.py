@@ -71,6 +71,21 @@ class Jobs(SlurmCase):
     def copies(self):
         return [path for node in self.slurm.nodes for path in (self.slurm.folder / f"local-{node}").glob("medfuse-*")]
 
+    def test_told_to_stop_while_data_are_copied(self):
+        tools = self.path / "slow"
+        tools.mkdir()
+        slow = tools / "cp"
+        slow.write_text('#!/bin/sh\n[ -e "$0.seen" ] || { touch "$0.seen"; sleep 60; }\nexec /bin/cp "$@"\n')
+        slow.chmod(0o755)
+        job = self.submit("--stage", self.slurm.local, "--env", f"PATH={tools}:{os.environ['PATH']}")
+        self.until(lambda: (tools / "cp.seen").exists(), "the beginning of the copy")
+        self.slurm.call("scancel", "--signal=USR1", job.number)
+        log = self.ended(job, restarts=1)
+        self.assertIn("told to stop while", log)
+        self.assertIn("exit code 85: back in the queue", log)
+        self.assertEqual(self.copies(), [])
+        self.assert_equal_uninterrupted(job)
+
     def test_cancelled_it_does_not_come_back(self):
         """Nor does it leave anything on the nodes, though Slurm lets it start nothing more there."""
         job = self.submit("--stage", self.slurm.local)
@@ -122,7 +137,7 @@ class Jobs(SlurmCase):
 
     def test_time_limit_signalled_by_slurm(self):
         log = self.ended(self.waiting, restarts=1)
-        self.assertIn("got SIGUSR2: ranks get SIGUSR2", log)
+        self.assertIn("got SIGUSR2: passed on as SIGUSR2", log)
         self.assertIn("exit code 85: back in the queue", log)
 
     def test_time_limit_that_is_reached(self):
@@ -143,7 +158,8 @@ class Jobs(SlurmCase):
             self.slurm.call("sbatch", "--test-only", "--partition=gpu", path)
         shows = self.program("shows.sh", "echo rank ${OMPI_COMM_WORLD_RANK:-$SLURM_PROCID} of $(hostname): "
                              "$CUDA_VISIBLE_DEVICES and $OMP_NUM_THREADS threads; sleep 1")
-        for words in (["--launcher", "srun", "--stage", self.slurm.local], ["--launcher", "mpirun"]):
+        # Nor does it matter to the ranks that sbatch takes nothing along, as some sites advise.
+        for words in (["--launcher", "srun", "--stage", self.slurm.local, "--sbatch=--export=NONE"], ["--launcher", "mpirun"]):
             job = self.submit("--partition", "gpu", "--gpus-per-node", "2", "--cpus-per-task", "3", *words,
                               "--program", shows, "--no-check", run=f"gpus-{words[1]}", mesh=["--nodes", "2"])
             log = self.ended(job)

@@ -67,9 +67,9 @@ class Stage(unittest.TestCase):
         environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
         return subprocess.run(["bash", ROOT / "slurm" / "stage.sh", *words], capture_output=True, text=True, env=environment)
 
-    def stand_in(self, text):
+    def stand_in(self, text, name="bin"):
         """A folder with another cp."""
-        path = self.path / "bin" / "cp"
+        path = self.path / name / "cp"
         path.parent.mkdir()
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
@@ -87,10 +87,13 @@ class Stage(unittest.TestCase):
         self.assert_copied(to)
         self.assertEqual({oct(file.stat().st_mode & 0o077) for file in [to, *to.iterdir()]}, {"0o0"})
 
-    def test_a_signal_does_not_spoil_a_copy(self):
-        path = self.stand_in('kill -TERM $PPID; exec /bin/cp "$@"')
-        self.assertEqual(self.stage("copy", self.data, self.path, "copy", path=path).returncode, 0)
-        self.assert_copied(self.path / "copy")
+    def test_told_to_stop_it_leaves_no_copy(self):
+        """Whether the signal comes between two files, or ends cp with it, or a little before it is seen here."""
+        for number, text in enumerate(['kill -TERM $PPID; exec /bin/cp "$@"', 'kill -USR1 $PPID $$',
+                                       '(sleep 0.3; kill -USR2 $PPID) & kill -USR2 $$']):
+            path = self.stand_in(text, f"bin{number}")
+            self.assertEqual(self.stage("copy", self.data, self.path, "copy", path=path).returncode, 85, text)
+            self.assertFalse((self.path / "copy").exists())
 
     def test_a_copy_that_differs_is_refused(self):
         path = self.stand_in('/bin/cp "$@" && for to; do :; done\n'
@@ -121,6 +124,67 @@ class Stage(unittest.TestCase):
         reader.communicate(b"\n")
         self.assertEqual(keeper.wait(timeout=20), 0)
         self.assertFalse((self.path / "copy").exists())
+
+
+class Decisions(unittest.TestCase):
+    """What slurm/job.sh does at the end of a start, with stand-ins for squeue and scontrol, and no waiting."""
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.path = pathlib.Path(scratch.name)
+
+    def stand_in(self, name, answers):
+        """Of these commands it runs the next one each time it is called, at last the last one again and again."""
+        (self.path / f"{name}.asked").unlink(missing_ok=True)
+        tool = self.path / name
+        cases = "".join(f"{i + 1}) {answer};;\n" for i, answer in enumerate(answers))
+        tool.write_text('#!/bin/sh\necho "$*" >>"$0.asked"\n'
+                        f'case $(wc -l <"$0.asked") in\n{cases}*) {answers[-1]};;\nesac\n')
+        tool.chmod(0o755)
+
+    def decide(self, code, *, squeue=("echo RUNNING None",), scontrol=("exit 0",), restarts=1, stderr=subprocess.PIPE):
+        """The log."""
+        self.stand_in("squeue", squeue)
+        self.stand_in("scontrol", scontrol)
+        script = (f"set -euo pipefail; PATH={self.path}:$PATH; run={self.path}; requeue_limit=20; failure_limit=2; "
+                  f"source slurm/job.sh; sleep() {{ :; }}; decide {code} ''; echo decided")
+        done = subprocess.run(["bash", "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True,
+                              env={**os.environ, "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1",
+                                   "SLURM_RESTART_COUNT": str(restarts)})
+        self.assertEqual(done.stdout, "decided\n", done.stderr)
+        return done.stderr
+
+    def asked(self, name):
+        path = self.path / f"{name}.asked"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def test_what_may_help_is_tried_again(self):
+        for code in (1, 4, 85, 137, 205):
+            self.assertIn(f"exit code {code}: back in the queue", self.decide(code, restarts=0))
+        for code in (2, 3, 5, 127):
+            self.assertIn(f"exit code {code}: starting again would not help", self.decide(code))
+
+    def test_a_controller_that_is_away_is_asked_again(self):
+        log = self.decide(85, squeue=("exit 1", "exit 1", "echo RUNNING None"), scontrol=("exit 1", "exit 0"))
+        self.assertIn("exit code 85: back in the queue", log)
+        self.assertEqual((self.asked("squeue"), self.asked("scontrol")), (4, 2))
+        log = self.decide(85, squeue=("exit 1",))
+        self.assertIn("submit it anew", log)
+        self.assertEqual(self.asked("scontrol"), 0, "nobody knows whether it was cancelled")
+        self.assertIn("the rest is up to Slurm", self.decide(85, squeue=("exit 1", "echo CANCELLED None")))
+
+    def test_failures_are_counted_from_the_start_of_a_job(self):
+        (self.path / "slurm-failures").write_text("1\n")  # of a job before
+        self.assertIn("back in the queue", self.decide(137, restarts=0))
+        self.assertIn("failed 2 times in a row", self.decide(137, restarts=1))
+
+    def test_what_cannot_be_written_is_no_reason_to_give_up(self):
+        (self.path / "slurm-failures").mkdir()
+        self.assertIn("back in the queue", self.decide(137))
+        with open("/dev/full", "w") as full:
+            self.decide(137, stderr=full)
+        self.assertEqual(self.asked("scontrol"), 1)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Signals(SlurmCase):
                                  "--exclusive", "--output=/dev/null", "--wrap=true")
         for job in jobs:
             self.goes_on(job, "stopped: SIG")
-        self.assertIn(f"JobId={urgent} ", self.slurm.call("scontrol", "show", "job", "-o", urgent))
+        self.assertIn(" JobState=COMPLETED ", self.slurm.call("scontrol", "show", "job", "-o", urgent))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,11 @@ class Submit(unittest.TestCase):
         self.refused(self.submit("--", "--stop.signals", "TERM, USR2"), 2, "--signal USR1@180", "stop.signals (TERM, USR2)")
         self.refused(self.submit("--signal", "USR2@60", "--", "--stop.signals=none"), 2, "USR2", "stop.signals (none)")
         self.assertIn("stop_signal=USR2", self.dry("--signal", "USR2@60", "--", "--stop.signals", "TERM,USR2"))
+        self.assertIn("stop_signal=USR1", self.dry("--", "--stop.signals", "SIGTERM,SIGUSR1"))
+
+    def test_an_array_is_refused(self):
+        for words in ("--array=0-2", "-a0-2"):
+            self.refused(self.submit(f"--sbatch={words}"), 2, f"--sbatch={words}", "one run folder")
 
     def test_every_option_is_in_the_script(self):
         lines = self.dry("--nodes", 4, "--tasks-per-node", 4, "--gpus-per-node", 8, "--gpu-type", "h100",

@@ -40,7 +40,8 @@ TEST_F(RetentionTest, EveryNthStays) {
 // A stage of 4 steps, then one of 12, each saved every third step and at its end.
 TEST_F(RetentionTest, EveryNthOfAStageStays) {
   const auto save_in_stage = [&](std::int64_t step, std::int64_t of_stage) {
-    save(folder_.path(), step, {replicated("p", at::full({3}, step))}, {{"step", of_stage}}, Team::alone(), {.keep = 1, .every = 6});
+    save(folder_.path(), step, {replicated("p", at::full({3}, step))}, {{"step", of_stage}}, Team::alone(),
+         {.keep = 1, .every = 6});
   };
   save_in_stage(3, 3);
   save_in_stage(4, 0);

@@ -239,9 +239,11 @@ TEST(SaveLoad, ASliceReadsOnlyTheBlocksItTouches) {
 TEST(SaveLoad, PathsNeedNotBeUtf8) {
   const TemporaryFolder folder;
   const fs::path odd = folder.path() / "r\xfcn";
-  const Retention newest{.keep = 1};
-  save(odd, 1, {replicated("p", at::ones({3}))}, {{"config", "path = p\xe4th\n"}}, Team::alone(), newest);
-  const SaveReport report = save(odd, 2, {replicated("p", at::ones({3}))}, {{"config", "path = p\xe4th\n"}}, Team::alone(), newest);
+  const auto save_only = [&](std::int64_t step) {
+    return save(odd, step, {replicated("p", at::ones({3}))}, {{"config", "path = p\xe4th\n"}}, Team::alone(), {.keep = 1});
+  };
+  save_only(1);
+  const SaveReport report = save_only(2);
   EXPECT_EQ(report.path, odd / step_name(2));
   EXPECT_EQ(report.removed, std::vector<fs::path>{odd / step_name(1)});
   EXPECT_EQ(Reader(report.path).extra().at("config"), "path = p\uFFFDth\n");

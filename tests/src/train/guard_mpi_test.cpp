@@ -209,7 +209,9 @@ TEST_F(GuardTest, TheScoreOfTheLastStepIsMadeUpFor) {
     return stops && parameter_.item<float>() == 10 && stop() ? std::nullopt : std::optional(parameter_.item<float>() / 10);
   };
   const auto good = [](std::int64_t) { return 1.0; };
-  const auto newest = [&] { return checkpoint::Reader(*checkpoint::Reader::newest(std::filesystem::path(shared_) / "checkpoints")); };
+  const auto newest = [folder = std::filesystem::path(shared_) / "checkpoints"] {
+    return checkpoint::Reader(*checkpoint::Reader::newest(folder));
+  };
   EXPECT_EQ(train(good, score, 11), Outcome::stopped);  // asked before each step but for its score
   EXPECT_EQ(newest().step(), 10);
   EXPECT_FALSE(newest().extra().contains("score"));
