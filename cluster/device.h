@@ -27,7 +27,7 @@ struct RankGpus {
 };
 
 /// The decision behind choose_device, the same on all ranks: whether to use CUDA. Throws Error(usage), or Error(communication)
-/// where a rank sees fewer GPUs than others or than Slurm has given.
+/// if a rank has none for itself where others see more, or Slurm has given more: one may have fallen out.
 bool decide_on_cuda(const std::string& choice, const std::vector<RankGpus>& ranks);
 
 /// NCCL for a CUDA device, MPI for the CPU, over all ranks. Collective. `process` must outlive it.

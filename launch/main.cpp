@@ -69,11 +69,8 @@ void print_first(const std::string& text) {
 bool refused(const cluster::Launch& launch, int mpi_size) {
   const std::string conflict = cluster::launch_conflict(launch, mpi_size);
   if (conflict.empty()) return false;
-  if (cluster::reports_conflict(launch)) {
-    std::fputs(fmt::format("medfuse: {}\n", conflict).c_str(), stderr);
-  } else {
-    std::this_thread::sleep_for(start_of_the_slowest);
-  }
+  if (cluster::reports_conflict(launch)) std::fputs(fmt::format("medfuse: {}\n", conflict).c_str(), stderr);
+  std::this_thread::sleep_for(start_of_the_slowest);
   return true;
 }
 
@@ -92,7 +89,7 @@ std::pair<std::string, std::string> first_difference(const std::string& a, const
   do {
     if (!std::getline(lines_of_a, line_of_a)) line_of_a = "nothing";
     if (!std::getline(lines_of_b, line_of_b)) line_of_b = "nothing";
-  } while (line_of_a == line_of_b);
+  } while (line_of_a == line_of_b && (lines_of_a || lines_of_b));
   return {line_of_a, line_of_b};
 }
 

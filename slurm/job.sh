@@ -13,7 +13,7 @@
 
 # A log that cannot be written to is no reason to give up.
 say() { printf 'job: %s\n' "$*" >&2 || true; }
-die() { printf 'job: error: %s\n' "${*:2}" >&2; exit "$1"; }
+die() { printf 'job: error: %s\n' "${*:2}" >&2 || true; exit "$1"; }
 
 # What this script exports is for the ranks, also where sbatch was told to take nothing along (SBATCH_EXPORT=NONE).
 export SLURM_EXPORT_ENV=ALL
@@ -49,7 +49,7 @@ run_job() {
   if [ -n "$stage" ]; then stage_data; fi
   if [ "$code" = 0 ] && [ -n "$asked_to_stop" ]; then code=85; fi
   if [ "$code" = 0 ]; then launch; fi
-  if [ "$code" != 0 ] && keeper_was_told; then code=85; fi
+  if [ "$code" = 3 ] && keeper_was_told; then code=85; fi
   unstage_data  # before the job is given back: Slurm ends this script as soon as it is
   decide "$code" "$before"
   exit "$code"
@@ -117,7 +117,6 @@ pass_on() {
 # decide CODE CHECKPOINTS_BEFORE: gives the job back to the queue if starting again may help.
 decide() {
   local code=$1 before=$2 failures=0 kept=$run/slurm-failures
-  [ "$code" != 1 ] || [ -z "$asked_to_stop" ] || code=143  # an mpirun that was told to end
   case $code in
     0) say "done"; return ;;
     # 1: a launcher that lost a node or the controller at its start, a GPU that failed; a fault of the program, too
@@ -130,7 +129,7 @@ decide() {
   fi
   printf '%s\n' "$failures" >"$kept" || say "$kept: cannot be written: failures are not counted"
   if [ "$failures" -ge "$failure_limit" ]; then
-    rm -f "$kept"  # whoever submits it anew has a reason to
+    rm -f "$kept" || true  # whoever submits it anew has a reason to
     say "exit code $code: failed $failures times in a row without a new checkpoint: not started again"
   else
     give_back "$code"
@@ -139,9 +138,9 @@ decide() {
 
 # give_back CODE: to the queue, unless somebody else decides on this job. A cancelled one must not come back, and Slurm
 # requeues preempted ones itself; but one that reached its time limit is over unless it is requeued. The controller may be
-# away, for an update say: it is asked for ten minutes.
+# away, for an update say: it is asked for ten minutes. What it refuses a few times it will not grant.
 give_back() {
-  local tries
+  local tries refusals=0
   for tries in {1..40}; do
     [ "$tries" = 1 ] || sleep 15
     case $(squeue -h -j "$SLURM_JOB_ID" -o '%T %r') in
@@ -154,6 +153,7 @@ give_back() {
           say "exit code $1: back in the queue"
           return
         fi
+        [ $((refusals += 1)) -lt 4 ] || break
         ;;
       '') say "Slurm does not answer" ;;
       *)
@@ -192,9 +192,17 @@ stage_data() {
   command+=(--data.path "${stage%/}/$name")
 }
 
-# Then it has let go of the data, perhaps before the ranks could tell that they need them. It did so unharmed: had its node
-# died, this would be a failure like others.
-keeper_was_told() { [ -n "$keeper" ] && ! kill -0 "$keeper" 2>/dev/null && wait "$keeper"; }
+# Whether the step that removes the copies was told to by Slurm: then ranks that were about to start found no data. It may yet
+# be removing.
+keeper_was_told() {
+  local tries
+  [ -n "$keeper" ] || return 1
+  for tries in {1..20}; do
+    kill -0 "$keeper" 2>/dev/null || { wait "$keeper"; return; }
+    sleep 0.5
+  done
+  return 1
+}
 
 unstage_data() {
   trap - EXIT

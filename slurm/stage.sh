@@ -6,14 +6,14 @@
 set -euo pipefail
 umask 077
 
-die() { printf 'stage: error: %s: %s\n' "$(hostname)" "$*" >&2; exit 3; }
+die() { printf 'stage: error: %s: %s\n' "$(hostname)" "$*" >&2 || true; exit 3; }
 
 # Exit code 85: told to stop. Whatever is not whole goes.
 copy() {
   local from=$1 to=$2 file
   trap 'told=1' USR1 USR2 TERM
   # shellcheck disable=SC2064
-  trap "rm -rf -- ${to@Q}" EXIT
+  trap "rm -rf -- ${to@Q} || true" EXIT
   rm -rf -- "$to" || failed "$to: cannot be removed"  # of an earlier start of this job that was killed
   mkdir -p -- "$to" || failed "$to: cannot be made"
   for file in "$from"/index.json "$from"/shard-*.h5; do

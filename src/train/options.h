@@ -84,7 +84,7 @@ struct TrainOptions {
   std::int64_t checkpoint_every = 100;  ///< steps; 0: only at the end of a stage
   bool checkpoint_background = true;      ///< they are written while training goes on
   std::int64_t checkpoint_keep = 2;       ///< newest ones that stay
-  std::int64_t checkpoint_keep_every = 0; ///< and those whose step over all stages is a multiple of it; 0: none
+  std::int64_t checkpoint_keep_every = 0; ///< and those of every so many steps of a stage, and its end; 0: none
   bool checkpoint_best = true;            ///< and the one of the highest score
   std::int64_t validate_every = 0;        ///< steps of the fusion stage between scores on the validation split; 0: never
   std::int64_t bad_steps = 5;             ///< steps in a row without a finite loss and gradient; then a run goes back

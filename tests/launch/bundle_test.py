@@ -6,7 +6,7 @@ import sys
 import tempfile
 import unittest
 
-from medfuse_cli import ROOT
+from medfuse_cli import ROOT, may_mount
 
 LIBRARIES = pathlib.Path("/usr/lib/x86_64-linux-gnu")
 # In a mount namespace of its own: folders become empty, files become unusable.
@@ -23,10 +23,6 @@ done
 shift
 exec "$@"
 """
-
-
-def may_hide():
-    return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
 
 
 class Bundle(unittest.TestCase):
@@ -53,7 +49,7 @@ class Bundle(unittest.TestCase):
         environment = {"PATH": os.environ["PATH"], "HOME": "/tmp", "MEDFUSE_PYTHON": str(python)}
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
 
-    @unittest.skipUnless(may_hide(), "this user may not make mount namespaces")
+    @unittest.skipUnless(may_mount(), "this user may not make mount namespaces")
     def test_runs_alone_without_the_libraries_of_the_machine(self):
         spoiled = subprocess.run(["unshare", "-m", "bash", "-c", HIDE, "hide", LIBRARIES, os.environ["MEDFUSE"], "info"],
                                  capture_output=True, text=True)

@@ -35,6 +35,11 @@ def medfuse(*arguments, ranks=0, stdin=b"", timeout=300, cwd=ROOT, environment=N
                                  timeout=timeout, cwd=cwd))
 
 
+def may_mount():
+    """In a mount namespace, which nobody else sees."""
+    return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
+
+
 def small_tables(folder, patients=60):
     """The first patients of the synthetic sample, as plain CSV files."""
     folder.mkdir(parents=True, exist_ok=True)

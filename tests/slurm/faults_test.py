@@ -27,7 +27,7 @@ class Faults(SlurmCase):
             self.assertEqual(lost & set(job.nodes()), set())
             self.assert_equal_uninterrupted(job)
         self.assertNotIn("back in the queue", srun.log())
-        self.assertRegex(mpirun.log(), r"exit code (4|1[3-9]\d|2\d\d): back in the queue")
+        self.assertRegex(mpirun.log(), r"exit code (1|4|1[3-9]\d|2\d\d): back in the queue")
 
 
 if __name__ == "__main__":

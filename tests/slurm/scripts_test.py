@@ -90,7 +90,7 @@ class Stage(unittest.TestCase):
     def test_told_to_stop_it_leaves_no_copy(self):
         """Whether the signal comes between two files, or ends cp with it, or a little before it is seen here."""
         for number, text in enumerate(['kill -TERM $PPID; exec /bin/cp "$@"', 'kill -USR1 $PPID $$',
-                                       '(sleep 0.3; kill -USR2 $PPID) & kill -USR2 $$']):
+                                       '(sleep 0.1; kill -USR2 $PPID) & kill -USR2 $$']):
             path = self.stand_in(text, f"bin{number}")
             self.assertEqual(self.stage("copy", self.data, self.path, "copy", path=path).returncode, 85, text)
             self.assertFalse((self.path / "copy").exists())
@@ -173,6 +173,17 @@ class Decisions(unittest.TestCase):
         self.assertIn("submit it anew", log)
         self.assertEqual(self.asked("scontrol"), 0, "nobody knows whether it was cancelled")
         self.assertIn("the rest is up to Slurm", self.decide(85, squeue=("exit 1", "echo CANCELLED None")))
+
+        log = self.decide(85, scontrol=("exit 1",))
+        self.assertIn("submit it anew", log)
+        self.assertEqual(self.asked("scontrol"), 4, "the nodes stand idle meanwhile")
+
+    def test_who_let_go_of_the_data(self):
+        """The step that keeps them: told by Slurm, still removing; dead with its node; or waiting to be told."""
+        for ends, told in (("sleep 1", 0), ("sleep 1; exit 143", 143), ("sleep 15", 1)):
+            script = f"set -euo pipefail; source slurm/job.sh; ({ends}) & keeper=$!; keeper_was_told"
+            done = subprocess.run(["bash", "-c", script], cwd=ROOT, env={**os.environ, "SLURM_JOB_NUM_NODES": "1"})
+            self.assertEqual(done.returncode, told, ends)
 
     def test_failures_are_counted_from_the_start_of_a_job(self):
         (self.path / "slurm-failures").write_text("1\n")  # of a job before
