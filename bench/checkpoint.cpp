@@ -8,11 +8,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <functional>
 
 #include "base/descriptor.h"
+#include "base/stopwatch.h"
 #include "bench/arguments.h"
 #include "cluster/mpi_communicator.h"
 #include "cluster/together.h"
@@ -24,9 +24,6 @@ namespace medfuse::bench {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
-double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 double median(std::vector<double> values) {
   std::nth_element(values.begin(), values.begin() + std::ssize(values) / 2, values.end());
@@ -56,7 +53,7 @@ struct Figures {
 /// All tensors one after the other into one file.
 double write_plainly(const fs::path& path, const std::vector<checkpoint::ShardedTensor>& tensors) {
   constexpr std::size_t piece = 1 << 20;
-  const auto begin = Clock::now();
+  const Stopwatch whole;
   const Descriptor file = Descriptor::replace(path);
   std::int64_t offset = 0;
   for (const auto& tensor : tensors) {
@@ -68,7 +65,7 @@ double write_plainly(const fs::path& path, const std::vector<checkpoint::Sharded
     }
   }
   file.sync();
-  return since(begin);
+  return whole.seconds();
 }
 
 int run(cluster::Process& process, int argc, char** argv) {
@@ -91,21 +88,21 @@ int run(cluster::Process& process, int argc, char** argv) {
   };
   const auto background_save = [&](std::int64_t round, Figures& figures) {
     clear("background");
-    const auto begin = Clock::now();
+    const Stopwatch whole;
     writer.begin(round, tensors, {});
-    const double blocked = since(begin);
+    const double blocked = whole.seconds();
     std::int64_t done = 0;
-    const auto loop = Clock::now();
+    const Stopwatch loop;
     for (bool complete = false; !complete;) {
       if (steps.step(writer.ready())) complete = writer.advance().has_value();
       ++done;
     }
-    const double beside = static_cast<double>(done) / since(loop);
-    figures.written.push_back(since(begin));
+    const double beside = static_cast<double>(done) / loop.seconds();
+    figures.written.push_back(whole.seconds());
     figures.blocked.push_back(blocked);
-    const auto alone = Clock::now();
+    const Stopwatch alone;
     for (std::int64_t i = 0; i < done; ++i) steps.step(true);
-    figures.speed.push_back(beside * since(alone) / static_cast<double>(done));
+    figures.speed.push_back(beside * alone.seconds() / static_cast<double>(done));
   };
   Figures plain, waited, background;
   Figures warm_up;
@@ -114,9 +111,9 @@ int run(cluster::Process& process, int argc, char** argv) {
     clear("plain");
     if (process.rank() == 0) plain.written.push_back(write_plainly(folder / "plain", tensors));
     clear("waited");
-    const auto begin = Clock::now();
+    const Stopwatch whole;
     checkpoint::save(folder / "waited", round, tensors, {}, team);
-    waited.written.push_back(since(begin));
+    waited.written.push_back(whole.seconds());
     background_save(round, background);
   }
   if (process.rank() != 0) return 0;

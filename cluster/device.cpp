@@ -71,7 +71,7 @@ at::Device choose_device(Process& process, const std::string& choice) {
   std::vector<RankGpus> ranks;
   for (const std::string& line : process.all_gather(fmt::format("{} {} {} {}", own.count, own.promised, own.host, own.address))) {
     std::istringstream words(line);
-    RankGpus gpus{"", 0, "", 0};
+    RankGpus gpus;
     words >> gpus.count >> gpus.promised >> gpus.host >> gpus.address;  // no address where there is no GPU
     ranks.push_back(std::move(gpus));
   }

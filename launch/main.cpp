@@ -1,14 +1,13 @@
 // medfuse: finds the subcommand, starts the ranks, and turns every error into one line and its exit code.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -82,15 +81,10 @@ Command& find(const std::vector<std::unique_ptr<Command>>& commands, const std::
   usage_error("no command '{}'; see medfuse --help", words[0]);
 }
 
-/// The first lines in which they differ; past the end of one: "nothing".
-std::pair<std::string, std::string> first_difference(const std::string& a, const std::string& b) {
-  std::istringstream lines_of_a(a), lines_of_b(b);
-  std::string line_of_a, line_of_b;
-  do {
-    if (!std::getline(lines_of_a, line_of_a)) line_of_a = "nothing";
-    if (!std::getline(lines_of_b, line_of_b)) line_of_b = "nothing";
-  } while (line_of_a == line_of_b && (lines_of_a || lines_of_b));
-  return {line_of_a, line_of_b};
+/// The line of `text` that this place is in.
+std::string line_at(const std::string& text, std::size_t place) {
+  const std::size_t begin = place == 0 ? 0 : text.rfind('\n', place - 1) + 1;
+  return text.substr(begin, text.find('\n', begin) - begin);
 }
 
 /// Ranks with other settings, from a configuration that is older on one node say, would train pieces of two models.
@@ -100,9 +94,9 @@ void require_same_settings(cluster::Process& process, const Command& command, co
   const std::string of_first = process.broadcast(mine);
   cluster::together(process, [&] {
     if (mine == of_first) return;
-    const auto [here, there] = first_difference(mine, of_first);
+    const auto place = std::mismatch(mine.begin(), mine.end(), of_first.begin(), of_first.end()).first - mine.begin();
     usage_error("rank {} on {} was started with other settings than rank 0 on {}: {}, there {}; give all ranks the same",
-                process.rank(), process.host(), process.hosts().front(), here, there);
+                process.rank(), process.host(), process.hosts().front(), line_at(mine, place), line_at(of_first, place));
   });
 }
 

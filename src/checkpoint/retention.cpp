@@ -16,6 +16,13 @@ struct Candidate {
   std::int64_t stage_step = 0;
 };
 
+/// "step" in a manifest's extra: of the stage, while `step` of the manifest counts over all stages; 0 at a stage's end.
+/// Checkpoints of what has no stages have that one alone.
+std::int64_t step_in(const nlohmann::json& extra, std::int64_t step) {
+  const auto own = extra.is_object() ? extra.find("step") : extra.end();
+  return own != extra.end() && own->is_number_integer() ? own->get<std::int64_t>() : step;
+}
+
 Candidate open(const FolderEntry& entry) {
   try {
     const nlohmann::json extra = read_manifest(entry.path).extra;
@@ -40,11 +47,6 @@ const Candidate* best_of(const std::vector<Candidate>& candidates) {
 std::optional<double> score_in(const nlohmann::json& extra) {
   const auto score = extra.is_object() ? extra.find("score") : extra.end();
   return score != extra.end() && score->is_number() ? std::optional(score->get<double>()) : std::nullopt;
-}
-
-std::int64_t step_in(const nlohmann::json& extra, std::int64_t step) {
-  const auto own = extra.is_object() ? extra.find("step") : extra.end();
-  return own != extra.end() && own->is_number_integer() ? own->get<std::int64_t>() : step;
 }
 
 std::optional<fs::path> best_checkpoint(const fs::path& folder) {

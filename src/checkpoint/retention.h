@@ -13,16 +13,12 @@ namespace medfuse::checkpoint {
 /// A checkpoint stays if one of these says so.
 struct Retention {
   std::int64_t keep = 2;    ///< the newest, the one just written included; 0: all
-  std::int64_t every = 0;   ///< those whose step of their stage (step_in) is a multiple of it; 0: none
+  std::int64_t every = 0;   ///< those whose step of their stage is a multiple of it, and the ends of stages; 0: none
   bool best = true;         ///< the one with the highest score, if any has one
 };
 
 /// "score" in a manifest's extra: on the validation split. Nothing if it was not taken.
 std::optional<double> score_in(const nlohmann::json& extra);
-
-/// "step" in a manifest's extra: of the stage, while `step` of the manifest counts over all stages; 0 at a stage's end.
-/// Checkpoints of what has no stages have that one alone.
-std::int64_t step_in(const nlohmann::json& extra, std::int64_t step);
 
 /// What is to be deleted now that `step` is complete. Checkpoints that cannot be opened do not count among the newest, and
 /// go when they are older than those. Those of later steps go in any case: they belong to a course that was left.

@@ -1,7 +1,6 @@
 #include "src/checkpoint/write_steps.h"
 
 #include <algorithm>
-#include <chrono>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "base/descriptor.h"
 #include "base/error.h"
 #include "base/files.h"
+#include "base/stopwatch.h"
 #include "src/checkpoint/folder.h"
 #include "src/checkpoint/header_checksum.h"
 #include "src/checkpoint/layout.h"
@@ -51,10 +51,6 @@ class ShardWriter {
   std::size_t waiting_ = 0;
 };
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
 /// The manifest from what the ranks wrote. Adds up the bytes of tensor data, and finds the slowest rank's seconds.
 Manifest assemble(const Snapshot& snapshot, const std::vector<std::string>& records, std::int64_t& bytes, double& seconds) {
   Manifest manifest;
@@ -94,7 +90,7 @@ void begin_writing(const fs::path& folder, std::int64_t step) {
 
 std::string write_part(const fs::path& folder, const Snapshot& snapshot, int rank) {
   if (snapshot.pieces.empty()) return "";
-  const auto begin = Clock::now();
+  const Stopwatch stopwatch;
   FileEntry entry;
   entry.name = fmt::format("rank-{:05d}.h5", rank);
   const fs::path path = partial_path(folder, snapshot.step) / entry.name;
@@ -119,7 +115,7 @@ std::string write_part(const fs::path& folder, const Snapshot& snapshot, int ran
   }
   entry.header = header_checksum(file, entry.bytes, written);
   file.sync();
-  return json{{"name", entry.name}, {"bytes", entry.bytes}, {"header", entry.header}, {"seconds", seconds_since(begin)},
+  return json{{"name", entry.name}, {"bytes", entry.bytes}, {"header", entry.header}, {"seconds", stopwatch.seconds()},
               {"shards", std::move(shards)}}.dump();
 }
 
@@ -127,7 +123,7 @@ std::string complete(const fs::path& folder, const Snapshot& snapshot, const std
                      const Retention& retention) {
   const fs::path path = folder / step_name(snapshot.step);
   const fs::path partial = partial_path(folder, snapshot.step);
-  const auto begin = Clock::now();
+  const Stopwatch stopwatch;
   std::int64_t bytes = 0;
   double slowest = 0;
   write_file_atomically(partial / kManifestName, to_text(assemble(snapshot, records, bytes, slowest)));
@@ -145,7 +141,7 @@ std::string complete(const fs::path& folder, const Snapshot& snapshot, const std
     warning = error.what();
   }
   // A path in the warning need not be UTF-8.
-  return json{{"name", path.filename().string()}, {"bytes", bytes}, {"seconds", slowest + seconds_since(begin)},
+  return json{{"name", path.filename().string()}, {"bytes", bytes}, {"seconds", slowest + stopwatch.seconds()},
               {"removed", removed}, {"warning", warning}}.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

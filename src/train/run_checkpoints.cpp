@@ -4,10 +4,10 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <chrono>
 #include <utility>
 
 #include "base/error.h"
+#include "base/stopwatch.h"
 #include "src/parallel/weight_shards.h"
 #include "src/train/run_folder.h"
 
@@ -16,10 +16,6 @@ namespace medfuse::train {
 namespace {
 
 using nlohmann::json;
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 /// A stage's tensor under its name in checkpoints.
 checkpoint::ShardedTensor saved(checkpoint::ShardedTensor tensor) {
@@ -128,7 +124,7 @@ std::int64_t RunCheckpoints::bytes_with(const Tensors& state) const {
 }
 
 void RunCheckpoints::begin(const Position& position, const Tensors& state, std::optional<double> score) {
-  const auto begin = Clock::now();
+  const Stopwatch stopwatch;
   Tensors tensors = parameters_;
   for (const auto& tensor : state) tensors.push_back(saved(tensor));
   json finished = json::array();
@@ -146,7 +142,7 @@ void RunCheckpoints::begin(const Position& position, const Tensors& state, std::
     extra["inputs"] = {{"data", options_.inputs.data}, {"weights", options_.inputs.weights}};
   }
   writer_.begin(global_step(position), tensors, extra);
-  blocked_ = snapshot_ = seconds_since(begin);
+  blocked_ = snapshot_ = stopwatch.seconds();
 }
 
 std::optional<SavedCheckpoint> RunCheckpoints::told(std::optional<checkpoint::SaveReport> report) {
@@ -158,9 +154,9 @@ std::optional<SavedCheckpoint> RunCheckpoints::told(std::optional<checkpoint::Sa
 std::optional<SavedCheckpoint> RunCheckpoints::advance() { return told(writer_.advance()); }
 
 std::optional<SavedCheckpoint> RunCheckpoints::finish() {
-  const auto begin = Clock::now();
+  const Stopwatch stopwatch;
   auto report = writer_.finish();
-  blocked_ += seconds_since(begin);
+  blocked_ += stopwatch.seconds();
   return told(std::move(report));
 }
 

@@ -2,19 +2,15 @@
 
 #include <torch/types.h>
 
-#include <chrono>
 #include <cmath>
 #include <utility>
 
 #include "base/error.h"
+#include "base/stopwatch.h"
 
 namespace medfuse::train {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 std::vector<std::pair<std::string, std::int64_t>> names_and_steps(const std::vector<Trainer::StagePlan>& plans) {
   std::vector<std::pair<std::string, std::int64_t>> stages;
@@ -66,7 +62,7 @@ void Trainer::tell(const std::optional<SavedCheckpoint>& saved) {
 }
 
 StepRecord Trainer::run_step(std::int64_t step) {
-  const auto begin = Clock::now();
+  const Stopwatch stopwatch;
   const StepReport report = stage_->step(step);
   std::vector<double> shares = {report.loss_share, report.samples_share, report.tokens_share};
   for (const auto& other : report.other_shares) shares.push_back(other.second);
@@ -87,7 +83,7 @@ StepRecord Trainer::run_step(std::int64_t step) {
   record.learning_rate = report.learning_rate;
   record.gradient_norm = report.gradient_norm;
   record.good = good_everywhere(record);
-  record.seconds = seconds_since(begin);
+  record.seconds = stopwatch.seconds();
   return record;
 }
 
