@@ -34,14 +34,15 @@ std::string divisors(int number) {
   return list;
 }
 
-/// Data coordinates for the labs. Their ranks are whole tensor groups, since both the world and what is left consist of such.
-int lab_rows(int data, int tensor, int lab_ranks) {
-  const int world = data * tensor;
+}  // namespace
+
+std::int64_t lab_rows(std::int64_t data, std::int64_t tensor, std::int64_t lab_ranks) {
+  const std::int64_t world = data * tensor;
   if (data < 2) {
     usage_error("parallel.layout: split needs at least {} ranks, one tensor group for the text and one for the labs; there "
                 "are {}: start more, or take interleaved", 2 * tensor, world);
   }
-  if (lab_ranks == 0) return std::max(1, (data + 4) / 8);
+  if (lab_ranks == 0) return std::max<std::int64_t>(1, (data + 4) / 8);
   if (lab_ranks < 0 || lab_ranks >= world || lab_ranks % tensor != 0) {
     usage_error("parallel.lab_ranks: {} of {} ranks leave no whole groups of {} for the text encoder; numbers that work: {}{} "
                 "to {}, or 0 to have it chosen", lab_ranks, world, tensor,
@@ -49,8 +50,6 @@ int lab_rows(int data, int tensor, int lab_ranks) {
   }
   return lab_ranks / tensor;
 }
-
-}  // namespace
 
 MeshLayout lay_out_mesh(const std::vector<std::string>& hosts, const MeshOptions& options) {
   const int world = static_cast<int>(hosts.size());
@@ -70,7 +69,7 @@ MeshLayout lay_out_mesh(const std::vector<std::string>& hosts, const MeshOptions
     }
   }
   MeshLayout layout{world / tensor, tensor, std::vector<MeshPlace>(hosts.size())};
-  if (options.lab_ranks) layout.lab_rows = lab_rows(layout.data, tensor, *options.lab_ranks);
+  if (options.lab_ranks) layout.lab_rows = static_cast<int>(lab_rows(layout.data, tensor, *options.lab_ranks));
   int next = 0;
   for (const auto& ranks : nodes) {
     for (const int rank : ranks) {

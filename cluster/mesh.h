@@ -3,6 +3,7 @@
 // last tensor groups leave the text to the others, and their ranks divide the labs' samples.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,10 @@ struct MeshPlace {
   int tensor = 0;
 };
 
+/// Split layout: how many of the `data` coordinates are for the labs where `lab_ranks` ranks are (0: chosen here, about one in
+/// eight). They are whole tensor groups. Throws Error(usage), saying what would work, where none are left for the text.
+std::int64_t lab_rows(std::int64_t data, std::int64_t tensor, std::int64_t lab_ranks);
+
 struct MeshLayout {
   int data = 1;
   int tensor = 1;
@@ -36,9 +41,9 @@ struct MeshLayout {
 
 /// Tensor groups are neighbours on a node: nodes in the order of their lowest rank, ranks of a node in order. With
 /// tensor 1 the data coordinate is the rank. Ranks for the labs are whole tensor groups, the last ones, so that those of
-/// the text and of the whole mesh are the same; chosen here they are about one in eight. A function of its arguments only;
-/// `hosts` names each rank's node. Throws Error(usage), saying what would work, for a degree that does not divide the world,
-/// one whose groups would leave a node although across_nodes is false, and lab ranks that leave no whole groups for the text.
+/// the text and of the whole mesh are the same. A function of its arguments only; `hosts` names each rank's node. Throws
+/// Error(usage), saying what would work, for a degree that does not divide the world, one whose groups would leave a node
+/// although across_nodes is false, and as lab_rows() does.
 MeshLayout lay_out_mesh(const std::vector<std::string>& hosts, const MeshOptions& options);
 
 /// One line a node: "node1: rank 0 (data 0, tensor 0), ...". At most 16 nodes and 16 ranks of each are written out.

@@ -1,6 +1,7 @@
 #include "launch/machine_options.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <vector>
 
@@ -30,6 +31,9 @@ plan::Machine read_machine(const std::string& file) {
   std::error_code ignored;
   if (!fs::is_regular_file(file, ignored)) usage_error("--machine {}: no such file; {}", file, neighbours(file));
   plan::Machine m;
+  // 0 would be a number, too.
+  m.context_mib = m.slack = m.operation_seconds = m.node_latency = m.network_latency = std::nan("");
+  m.ranks = 0;
   OptionTable table;
   table.add("name", &m.name, "for tables");
   table.add("cuda", &m.cuda, "GPUs with NCCL; else CPU ranks over MPI");

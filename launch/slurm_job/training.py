@@ -51,10 +51,6 @@ def plan(root, o, words):
     program = root / o.program
     if not os.access(program, os.X_OK):
         raise Refusal(2, f"{o.program}: no such program: build it (launch/build.sh), or give --program")
-    notes = []
-    if (find(words, "parallel.layout") or read_config(root, o.config).get("parallel.layout")) == "split":
-        words = [*without(words, "parallel.layout"), "--parallel.layout", "interleaved"]
-        notes.append("planned as if parallel.layout were interleaved")
     with tempfile.TemporaryDirectory() as folder:
         machine = o.machine or "configs/machines/h100-sxm.cfg"
         if not o.machine and not o.gpus_per_node:
@@ -66,7 +62,7 @@ def plan(root, o, words):
         text = (done.stderr.strip().splitlines() or [f"medfuse plan ended with code {done.returncode}"])[-1]
         raise Refusal(done.returncode if done.returncode in (2, 3) else 2, text)
     shown = r"mesh:|  needed|  a step" if o.machine or o.gpus_per_node else r"mesh:"
-    return [re.sub(r"  +", "  ", row.strip()) for row in done.stdout.splitlines() if re.match(shown, row)] + notes
+    return [re.sub(r"  +", "  ", row.strip()) for row in done.stdout.splitlines() if re.match(shown, row)]
 
 
 def unlimited_machine(root, folder):

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "cluster/mesh.h"
 #include "src/model/medfuse_model.h"
 #include "src/model/tensor_parallel.h"
 
@@ -35,11 +36,13 @@ double Job::flops() const {
   return peak * machine.matmul_share;
 }
 
-std::int64_t Job::samples() const { return (options.batch + data() - 1) / data(); }
+std::int64_t Job::lab_batch() const { return options.encoders.lab_batch > 0 ? options.encoders.lab_batch : options.batch; }
 
-std::int64_t Job::micro() const { return std::min(options.micro_batch, samples()); }
-
-std::int64_t Job::passes() const { return (samples() + options.micro_batch - 1) / options.micro_batch; }
+Portion portion(const Job& job, std::int64_t ranks) {
+  const std::int64_t samples = (job.options.batch + ranks - 1) / ranks;
+  const std::int64_t micro = std::min(job.options.micro_batch, samples);
+  return {samples, micro, (samples + micro - 1) / micro};
+}
 
 std::vector<std::int64_t> fitting_degrees(const Job& job) {
   std::vector<std::int64_t> degrees;
@@ -53,12 +56,9 @@ void check(const Job& job) {
   constexpr std::int64_t most = 1 << 20;
   if (job.nodes < 1 || job.nodes > most) usage_error("--nodes {} must lie between 1 and {}", job.nodes, most);
   if (job.per_node < 1 || job.per_node > 4096) usage_error("--gpus-per-node {} must lie between 1 and 4096", job.per_node);
-  if (job.tokens < 1) usage_error("--tokens {} must be at least 1", job.tokens);
-  if (job.diseases < 1) usage_error("--diseases {} must be at least 1", job.diseases);
+  if (job.tokens < 1) usage_error("text.max_tokens = {} must be at least 1", job.tokens);
+  if (job.diseases < 1) usage_error("--labels {} must be at least 1", job.diseases);
   if (job.lab_columns < 1) usage_error("labs.count = {} must be at least 1", job.lab_columns);
-  if (job.options.parallel.layout == "split") {
-    usage_error("parallel.layout = split cannot be planned yet; plan parallel.layout = interleaved");
-  }
   const auto tensor = static_cast<int>(job.options.parallel.tensor);
   const weights::LlamaConfig& llama = job.llama;
   model::check_tensor_degree(tensor, llama.num_attention_heads, llama.num_key_value_heads, llama.intermediate_size);
@@ -68,6 +68,7 @@ void check(const Job& job) {
                 fmt::join(fitting_degrees(job), ", "),
                 job.options.parallel.across_nodes ? "" : " (or allow slow links with parallel.across_nodes = true)");
   }
+  if (job.split()) cluster::lab_rows(job.data(), tensor, job.options.parallel.lab_ranks);
 }
 
 }  // namespace medfuse::plan

@@ -33,10 +33,20 @@ struct Job {
   std::int64_t wire_bytes() const;     ///< of a gradient that travels
   double flops() const;                ///< attainable by a rank in products, FLOP/s
 
-  std::int64_t samples() const;  ///< of a step, on the rank that has most
-  std::int64_t micro() const;    ///< in its largest micro-batch
-  std::int64_t passes() const;   ///< its micro-batches
+  bool split() const { return options.parallel.layout == "split"; }
+  std::int64_t lab_batch() const;  ///< samples of a step of the lab transformer
 };
+
+/// Samples of a step, on the rank that has most of them.
+struct Portion {
+  std::int64_t samples = 1;
+  std::int64_t micro = 1;   ///< of them in its largest micro-batch
+  std::int64_t passes = 1;  ///< its micro-batches
+  std::int64_t last() const { return samples - (passes - 1) * micro; }  ///< in the last one
+};
+
+/// Of options.batch samples that so many ranks, or tensor groups, divide.
+Portion portion(const Job& job, std::int64_t ranks);
 
 /// Tensor degrees whose groups fit into a node, or into the world where parallel.across_nodes lets them, rising; up to one
 /// attention head a rank.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 namespace medfuse::plan {
@@ -14,11 +15,13 @@ Link link(const Machine& machine, std::int64_t ranks, std::int64_t local, std::i
   link.ranks = ranks;
   link.nodes = (ranks + local - 1) / local;
   link.bandwidth = machine.node_bandwidth;
-  link.round_latency = static_cast<double>(std::min(local, ranks) - 1) * machine.node_latency;
+  link.ring_latency = static_cast<double>(ranks - link.nodes) * machine.node_latency +
+                      static_cast<double>(link.nodes - 1) * machine.network_latency;
+  link.tree_latency = static_cast<double>(std::min(local, ranks) - 1) * machine.node_latency;
   if (link.nodes > 1) {
     const double network = machine.network_bandwidth / static_cast<double>(sharing);
     link.bandwidth = local == 1 ? network : std::min(link.bandwidth, network);
-    link.round_latency += std::ceil(std::log2(static_cast<double>(link.nodes))) * machine.network_latency;
+    link.tree_latency += std::ceil(std::log2(static_cast<double>(link.nodes))) * machine.network_latency;
   }
   return link;
 }
@@ -33,17 +36,25 @@ double sent_bytes(Collective collective, double bytes, std::int64_t ranks) {
 
 double Link::seconds(Collective collective, double bytes) const {
   if (ranks == 1) return 0;
-  const double rounds = collective == Collective::all_reduce ? 2 : 1;
-  return rounds * round_latency + sent_bytes(collective, bytes, ranks) / bandwidth;
+  const double latency =
+      collective == Collective::all_reduce ? 2 * std::min(ring_latency, tree_latency) : ring_latency;
+  return latency + sent_bytes(collective, bytes, ranks) / bandwidth;
 }
 
 Link tensor_link(const Machine& machine, const Placement& p) {
-  return link(machine, p.tensor, std::min(p.tensor, p.per_node), 1);
+  // A group that begins within a node may have as few as this on each of its nodes.
+  return link(machine, p.tensor, std::gcd(p.tensor, p.per_node), 1);
 }
 
-Link data_link(const Machine& machine, const Placement& p) {
+Link data_link(const Machine& machine, const Placement& p, std::int64_t ranks) {
   const std::int64_t local = std::max<std::int64_t>(1, p.per_node / p.tensor);
-  return link(machine, p.data(), local, std::min(p.tensor, p.per_node));
+  return link(machine, ranks, local, std::min(p.tensor, p.per_node));
+}
+
+Link data_link(const Machine& machine, const Placement& p) { return data_link(machine, p, p.data()); }
+
+Link neighbours_link(const Machine& machine, const Placement& p, std::int64_t ranks) {
+  return link(machine, ranks, p.per_node, 1);
 }
 
 }  // namespace medfuse::plan

@@ -18,7 +18,8 @@ struct Link {
   std::int64_t ranks = 1;
   std::int64_t nodes = 1;      ///< that it reaches over
   double bandwidth = 0;        ///< of a rank, bytes/s in one direction
-  double round_latency = 0;    ///< of a reduce-scatter or an all-gather, seconds: a ring in a node, a tree between nodes
+  double ring_latency = 0;     ///< of a reduce-scatter or an all-gather, seconds: a ring over all ranks
+  double tree_latency = 0;     ///< of half an all-reduce, seconds: a ring in each node, a tree between nodes
 
   /// Seconds of a collective on a whole tensor of `bytes`.
   double seconds(Collective collective, double bytes) const;
@@ -35,7 +36,10 @@ struct Placement {
 
 /// The tensor group of a rank. Groups that reach over nodes have a node's network to themselves.
 Link tensor_link(const Machine& machine, const Placement& placement);
-/// Its data group. All the data groups of a node share its network.
+/// So many neighbours of its data group, or the whole of it. All the data groups of a node share its network.
+Link data_link(const Machine& machine, const Placement& placement, std::int64_t ranks);
 Link data_link(const Machine& machine, const Placement& placement);
+/// So many neighbours of the world, as the lab ranks of the split layout are.
+Link neighbours_link(const Machine& machine, const Placement& placement, std::int64_t ranks);
 
 }  // namespace medfuse::plan

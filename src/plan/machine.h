@@ -25,7 +25,7 @@ struct Machine {
   double network_latency = 0;
 };
 
-/// Throws Error(usage) naming the key and `file` for a number that no machine has.
+/// Throws Error(usage) naming the key and `file` for a number that no machine has. Not a number: missing.
 void check(const Machine& machine, const std::string& file);
 
 }  // namespace medfuse::plan

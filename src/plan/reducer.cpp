@@ -6,11 +6,12 @@
 
 namespace medfuse::plan {
 
-Reducer::Reducer(Rehearsal& rehearsal, const Job& job, WeightUnits& units, std::vector<Parameter> parameters)
+Reducer::Reducer(Rehearsal& rehearsal, const Job& job, Group group, WeightUnits& units, std::vector<Parameter> parameters)
     : r_(rehearsal),
       units_(units),
-      ranks_(job.data()),
-      zero_(job.data() > 1 ? job.options.parallel.zero : 0),
+      group_(group),
+      ranks_(rehearsal.ranks(group)),
+      zero_(ranks_ > 1 ? job.options.parallel.zero : 0),
       state_(job.state_bytes()),
       wire_(job.wire_bytes()),
       state_travels_(job.wire_bytes() == job.state_bytes()),
@@ -60,8 +61,8 @@ void Reducer::launch(const Bucket& bucket) {
   for (const std::size_t parameter : bucket.parameters) gradients_[parameter].reset();
   if (zero_ > 0) sum.shard = r_.hold(Item::gradients, bucket.block * wire_);
   const auto bytes = static_cast<double>(elements * wire_);
-  sum.staged = r_.staging(Item::buckets, bytes, ranks_);
-  sum.ends = r_.start(Flow::gradients, zero_ == 0 ? Collective::all_reduce : Collective::reduce_scatter, bytes);
+  sum.staged = r_.staging(Item::buckets, bytes, group_);
+  sum.ends = r_.start(group_, Flow::gradients, zero_ == 0 ? Collective::all_reduce : Collective::reduce_scatter, bytes);
   sums_.push_back(std::move(sum));
 }
 
@@ -82,7 +83,7 @@ void Reducer::collect() {
   sums_.clear();
 }
 
-void Reducer::update() {
+void Reducer::reduce() {
   if (armed_) collect();
   // The norm goes through the gradients in pieces of float64.
   constexpr std::int64_t piece = 1 << 20;
@@ -92,7 +93,10 @@ void Reducer::update() {
     const Held squares[] = {r_.make(Item::working, std::min(piece, largest), 8),
                             r_.make(Item::working, std::min(piece, largest), 8)};
   }
-  r_.among_data(Flow::statistics, Collective::all_gather, static_cast<double>(8 * ranks_));
+  r_.among(group_, Flow::statistics, Collective::all_gather, static_cast<double>(8 * ranks_));
+}
+
+void Reducer::apply() {
   r_.touch(7 * static_cast<double>(owned_ * state_));
   if (zero_ > 0) share_parameters();
   for (Held& gradient : gradients_) gradient.reset();
@@ -114,7 +118,8 @@ void Reducer::share_parameters() {
     Gather next;
     next.own = r_.make(Item::buckets, bucket.block, state_);
     next.all = r_.make(Item::buckets, bucket.block * ranks_, state_);
-    next.ends = r_.start(Flow::parameters, Collective::all_gather, static_cast<double>(bucket.block * ranks_ * state_));
+    next.ends = r_.start(group_, Flow::parameters, Collective::all_gather,
+                         static_cast<double>(bucket.block * ranks_ * state_));
     if (before.all) r_.wait(Flow::parameters, before.ends);
     before = std::move(next);
   }

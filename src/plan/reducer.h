@@ -1,5 +1,5 @@
 // Gradients on their way to the optimiser (src/parallel, src/train/updater.cpp): accumulated, put into buckets, summed over
-// the data group while the backward pass goes on, and used for this rank's share of the parameters.
+// the ranks that divide the samples while the backward pass goes on, and used for this rank's share of the parameters.
 #pragma once
 
 #include <cstddef>
@@ -19,14 +19,16 @@ struct Parameter {
 
 class Reducer {
  public:
-  /// `parameters` in the order of the forward pass. `units` must outlive it.
-  Reducer(Rehearsal& rehearsal, const Job& job, WeightUnits& units, std::vector<Parameter> parameters);
+  /// `group`: those that divide the samples. `parameters` in the order of the forward pass. `units` must outlive it.
+  Reducer(Rehearsal& rehearsal, const Job& job, Group group, WeightUnits& units, std::vector<Parameter> parameters);
 
   void prepare(bool last);
   /// The gradient of a parameter is there, from the pass that is under way.
   void arrive(std::size_t parameter);
-  /// Behind the last pass: the norm, AdamW, and the parameters from their owners.
-  void update();
+  /// Behind the last pass: the sums, and the norm.
+  void reduce();
+  /// AdamW, and the parameters from their owners.
+  void apply();
 
   /// Elements that this rank keeps moments of.
   std::int64_t owned() const { return owned_; }
@@ -48,6 +50,7 @@ class Reducer {
 
   Rehearsal& r_;
   WeightUnits& units_;
+  Group group_;
   std::int64_t ranks_, zero_, state_, wire_;
   bool state_travels_;                   // gradients travel in the type of the state
   std::vector<Parameter> parameters_;

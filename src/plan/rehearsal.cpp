@@ -44,9 +44,11 @@ Tally Tally::operator*(double factor) const {
   return result;
 }
 
-Rehearsal::Rehearsal(const Job& job)
-    : data_(data_link(job.machine, job.placement())),
-      tensor_(tensor_link(job.machine, job.placement())),
+Rehearsal::Rehearsal(const Job& job, const Crew& crew)
+    : links_{tensor_link(job.machine, job.placement()), data_link(job.machine, job.placement()),
+             crew.text ? data_link(job.machine, job.placement(), crew.task)
+                       : neighbours_link(job.machine, job.placement(), crew.task),
+             data_link(job.machine, job.placement(), crew.sharing)},
       flops_(job.flops()),
       bandwidth_(job.machine.memory_bandwidth),
       least_(job.machine.operation_seconds),
@@ -73,22 +75,26 @@ void Rehearsal::products(double flops) {
 }
 
 void Rehearsal::among_tensor(Collective collective, double bytes) {
-  if (tensor_.ranks == 1) return;
-  const auto staged = collective == Collective::all_gather ? nullptr : staging(Item::working, bytes, tensor_.ranks);
-  const double seconds = tensor_.seconds(collective, bytes);
+  const Link& tensor = link(Group::tensor);
+  if (tensor.ranks == 1) return;
+  const auto staged = collective == Collective::all_gather ? nullptr : staging(Item::working, bytes, Group::tensor);
+  const double seconds = tensor.seconds(collective, bytes);
   const auto flow = static_cast<std::size_t>(Flow::tensor);
-  tally_.sent[flow] += sent_bytes(collective, bytes, tensor_.ranks);
+  tally_.sent[flow] += sent_bytes(collective, bytes, tensor.ranks);
   tally_.waited[flow] += seconds;
   spend(seconds);
 }
 
-void Rehearsal::among_data(Flow flow, Collective collective, double bytes) { wait(flow, start(flow, collective, bytes)); }
+void Rehearsal::among(Group group, Flow flow, Collective collective, double bytes) {
+  wait(flow, start(group, flow, collective, bytes));
+}
 
-double Rehearsal::start(Flow flow, Collective collective, double bytes) {
-  if (data_.ranks == 1) return tally_.seconds;
-  tally_.sent[static_cast<std::size_t>(flow)] += sent_bytes(collective, bytes, data_.ranks);
-  data_free_ = std::max(data_free_, tally_.seconds) + data_.seconds(collective, bytes);
-  return data_free_;
+double Rehearsal::start(Group group, Flow flow, Collective collective, double bytes) {
+  const Link& others = link(group);
+  if (others.ranks == 1) return tally_.seconds;
+  tally_.sent[static_cast<std::size_t>(flow)] += sent_bytes(collective, bytes, others.ranks);
+  free_ = std::max(free_, tally_.seconds) + others.seconds(collective, bytes);
+  return free_;
 }
 
 void Rehearsal::wait(Flow flow, double until) {
@@ -97,13 +103,13 @@ void Rehearsal::wait(Flow flow, double until) {
   spend(seconds);
 }
 
-Held Rehearsal::staging(Item item, double bytes, std::int64_t ranks) {
-  return cuda_ || ranks == 1 ? nullptr : memory_.hold(item, static_cast<std::int64_t>(std::ceil(bytes)));
+Held Rehearsal::staging(Item item, double bytes, Group group) {
+  return cuda_ || link(group).nodes == 1 ? nullptr : memory_.hold(item, static_cast<std::int64_t>(std::ceil(bytes)));
 }
 
 void Rehearsal::repeat(const Tally& what, double times) {
   tally_ += what * times;
-  data_free_ = std::max(data_free_, tally_.seconds);
+  free_ = std::max(free_, tally_.seconds);
 }
 
 }  // namespace medfuse::plan

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "src/plan/crew.h"
 #include "src/plan/job.h"
 #include "src/plan/ledger.h"
 #include "src/plan/links.h"
@@ -24,6 +25,14 @@ inline constexpr std::size_t kFlows = static_cast<std::size_t>(Flow::statistics)
 /// Name in tables.
 const char* name_of(Flow flow);
 
+/// With whom a rank shares its work (train::Ranks).
+enum class Group : std::size_t {
+  tensor,
+  data,     ///< whose samples make the fusion stage's batch
+  task,     ///< whose samples make that of the encoder it trains
+  sharing,  ///< whose shares make the text encoder's weights (ZeRO-3)
+};
+
 /// What a rank did so far.
 struct Tally {
   double seconds = 0;                      ///< of the clock
@@ -38,7 +47,7 @@ struct Tally {
 
 class Rehearsal {
  public:
-  explicit Rehearsal(const Job& job);
+  Rehearsal(const Job& job, const Crew& crew);
 
   Ledger& memory() { return memory_; }
   const Tally& tally() const { return tally_; }
@@ -54,28 +63,30 @@ class Rehearsal {
   /// Products that never leave the processor's caches (attention).
   void products(double flops);
 
-  /// A collective that computing waits for, on a whole tensor of `bytes` among this rank's tensor group. While it runs MPI
-  /// stages the parts of the others.
+  std::int64_t ranks(Group group) const { return link(group).ranks; }
+  /// A collective that computing waits for, on a whole tensor of `bytes` among this rank's tensor group.
   void among_tensor(Collective collective, double bytes);
-  /// The same among its data group.
-  void among_data(Flow flow, Collective collective, double bytes);
-  /// Starts one there that goes on beside computing, after those before it. Returns when it ends, by the clock.
-  double start(Flow flow, Collective collective, double bytes);
+  /// The same among others.
+  void among(Group group, Flow flow, Collective collective, double bytes);
+  /// Starts one among others than the tensor group, which goes on beside computing, after those before it. Returns when it
+  /// ends, by the clock.
+  double start(Group group, Flow flow, Collective collective, double bytes);
   /// Lets the clock stand still until then.
   void wait(Flow flow, double until);
-  /// What a reduction over MPI holds beside its input: the parts of others. Nothing over NCCL.
-  Held staging(Item item, double bytes, std::int64_t ranks);
+  /// What a reduction holds beside its input: the parts of others, where MPI brings them from other nodes.
+  Held staging(Item item, double bytes, Group group);
 
   /// Adds what further steps of the same kind would add.
   void repeat(const Tally& what, double times);
 
  private:
   void spend(double seconds) { tally_.seconds += seconds; }
+  const Link& link(Group group) const { return links_[static_cast<std::size_t>(group)]; }
 
   Ledger memory_;
   Tally tally_;
-  Link data_, tensor_;
-  double data_free_ = 0;  // when the data group's link has sent what was started
+  std::array<Link, 4> links_;
+  double free_ = 0;       // when all has been sent that was started
   double flops_, bandwidth_, least_;
   double matrix_bytes_;   // of an element of a weight
   bool cuda_;

@@ -114,9 +114,12 @@ void pretrain_labs(Rehearsal& r, const Job& job, std::int64_t samples) {
   auto decoder = lab_blocks(r, job, cells, o.decoder_layers, true);
   const Tally forward = r.tally() - before;
   const BlockStates states = lab_states(job);
-  const Held again = r.make(Item::working, cells * (states.all - states.kept), job.state_bytes());
-  const Held gradients = r.make(Item::working, 10 * cells * o.width, job.state_bytes());
-  r.repeat(forward, job.options.recompute == "full" ? 3 : 2);
+  // A whole block that is computed again is there beside all that the others keep; of an attention the feed-forward half is
+  // gone by then.
+  const bool whole = job.options.recompute == "full";
+  const Held again = r.make(Item::working, whole ? cells * (states.all - states.kept) : 0, job.state_bytes());
+  const Held gradients = r.make(Item::working, 5 * cells * o.width, job.state_bytes());
+  r.repeat(forward, whole ? 3 : 2);
 }
 
 Held fuse(Rehearsal& r, const Job& job, std::int64_t samples, bool graph) {

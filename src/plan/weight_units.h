@@ -24,7 +24,8 @@ class WeightUnits {
   void backward(std::size_t unit);
   /// Behind an update of adapters: none is up to date.
   void changed();
-  bool shared() const { return ranks_ > 1; }
+  /// Whether ranks share the adapters too. Those of the split layout train them first in one group and then in another.
+  bool shares_adapters() const { return shares_adapters_; }
 
  private:
   /// What is frozen of a unit, or what is trained.
@@ -41,13 +42,14 @@ class WeightUnits {
     Held held;
     std::int64_t bytes = 0;
   };
-  Flat add(Item item, std::int64_t elements, std::int64_t element_bytes);
+  Flat share(Item item, std::int64_t elements, std::int64_t element_bytes);
   void fetch(std::size_t unit, std::optional<std::size_t> next);
   void start(Unit& unit);
   void release(Unit& unit);
 
   Rehearsal& r_;
   std::int64_t ranks_;       // that share; 1: nothing is shared
+  bool shares_adapters_;
   std::vector<Held> kept_;   // whole weights, or this rank's shares
   std::vector<Unit> units_;  // empty: not shared
   std::size_t lowest_ = 0;   // that gradients reach

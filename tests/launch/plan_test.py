@@ -1,5 +1,6 @@
 """medfuse plan: tables on standard output, one line for what cannot be."""
 import pathlib
+import re
 import tempfile
 import unittest
 
@@ -29,6 +30,13 @@ class Plan(unittest.TestCase):
                       "gradients", "tokens/s", "the fastest of"]:
             self.assertIn(words, result.out)
 
+    def test_either_kind_of_ranks_of_the_split_layout(self):
+        result = plan("--gpus-per-node", 8, "--parallel.layout", "split", "--parallel.lab_ranks", 2, "--parallel.tensor", 2)
+        self.assertEqual(result.code, 0, result.err)
+        for words in ["encoder stage: 3 data x 2 tensor for the text", "2 for the labs", "encoders, text", "encoders, labs",
+                      "waiting for the other encoder"]:
+            self.assertIn(words, result.out)
+
     def test_what_cannot_fit_is_refused_with_what_would(self):
         result = plan("--nodes", 1, "--gpus-per-node", 8, "--micro_batch", 64, "--batch", 512)
         self.refused(result, 2, "a rank needs", "has 79.6; with ")
@@ -45,6 +53,10 @@ class Plan(unittest.TestCase):
     def test_bad_inputs(self):
         self.refused(plan("--machine", MACHINES / "none.cfg"), 2, "none.cfg: no such file", "h100-sxm.cfg", "cpu-2core.cfg")
         self.refused(plan("--nodes", 0), 2, "--nodes 0")
+        self.refused(plan("--text.max_tokens", 0), 2, "text.max_tokens = 0")
+        self.refused(plan("--labels", 0), 2, "--labels 0")
+        self.refused(plan("--parallel.layout", "split", "--gpus-per-node", 1), 2, "split needs at least 2 ranks")
+        self.refused(plan("--parallel.layout", "split", "--parallel.lab_ranks", 9), 2, "numbers that work: 1 to 7")
         self.refused(plan("--gpus-per-node", -1), 2, "--gpus-per-node -1")
         self.refused(plan("--parallel.tensor", 3), 2, "parallel.tensor", "degrees that work")
         self.refused(plan("--gpus-per-node", 2, "--parallel.tensor", 8, "--nodes", 4), 2, "across_nodes")
@@ -63,7 +75,11 @@ class Plan(unittest.TestCase):
             path.write_text(text.replace("attainable = 0.5", "attainable = 5"))
             self.refused(plan("--machine", path), 2, "flops.attainable = 5")
             path.write_text("name = empty\n")
-            self.refused(plan("--machine", path), 2, "memory_gib = 0")
+            self.refused(plan("--machine", path), 2, "ranks = 0")
+            path.write_text("".join(line for line in text.splitlines(True) if not line.startswith("context_mib")))
+            self.refused(plan("--machine", path), 2, "context_mib is missing")
+            path.write_text(re.sub("(?m)^memory_bandwidth = .*", "memory_bandwidth = 3.35", text))
+            self.refused(plan("--machine", path), 2, "memory_bandwidth = 3.35", "bytes/s")
 
 
 if __name__ == "__main__":

@@ -168,13 +168,20 @@ TEST(Links, SecondsWithinANodeAndBetween) {
   const Link far = data_link(machine(), {4, 8, 1});
   EXPECT_EQ(far.ranks, 32);
   EXPECT_DOUBLE_EQ(far.bandwidth, 80e9);
-  EXPECT_DOUBLE_EQ(far.round_latency, 7e-6 + 2 * 10e-6);
+  EXPECT_DOUBLE_EQ(far.seconds(Collective::all_reduce, 0), 2 * (7e-6 + 2 * 10e-6));
+  EXPECT_DOUBLE_EQ(far.seconds(Collective::all_gather, 0), 28e-6 + 3 * 10e-6);  // once round
   // Two ranks to a model: two data groups share it. Eight: each group has one rank on a node and an eighth of the network.
   EXPECT_DOUBLE_EQ(data_link(machine(), {4, 8, 2}).bandwidth, 40e9);
   EXPECT_DOUBLE_EQ(data_link(machine(), {4, 8, 8}).bandwidth, 10e9);
   EXPECT_DOUBLE_EQ(tensor_link(machine(), {4, 8, 8}).bandwidth, 100e9);
   EXPECT_DOUBLE_EQ(tensor_link(machine(), {4, 8, 16}).bandwidth, 80e9);
   EXPECT_EQ(tensor_link(machine(), {4, 8, 16}).nodes, 2);
+  // Groups of four on nodes of six: every other one lies on two nodes.
+  EXPECT_EQ(tensor_link(machine(), {2, 6, 4}).nodes, 2);
+  // Of the split layout: five text groups of two on three nodes of four, two lab ranks that are neighbours.
+  EXPECT_EQ(data_link(machine(), {3, 4, 2}, 5).nodes, 3);
+  EXPECT_DOUBLE_EQ(data_link(machine(), {3, 4, 2}, 5).bandwidth, 40e9);
+  EXPECT_EQ(neighbours_link(machine(), {3, 4, 2}, 2).nodes, 1);
 }
 
 TEST(Ledger, RemembersItsPeak) {
@@ -247,6 +254,36 @@ TEST(Plan, TensorGroupsSum) {
   // Recomputation runs the first block's sums, and the last one's, again.
   job.options.recompute = "full";
   EXPECT_DOUBLE_EQ(sent(job, Flow::tensor), 4 * (2 * forth + upper + lower + factors));
+}
+
+// Four tensor groups, one for the labs: a text rank has a third of the samples, and its adapters' gradients are summed over
+// three; the two lab ranks divide the labs' samples.
+TEST(Plan, CrewsOfTheSplitLayout) {
+  Job job = small_job();
+  job.per_node = 8;
+  job.options.batch = 12;
+  job.options.parallel.tensor = 2;
+  job.options.parallel.layout = "split";
+  job.options.parallel.lab_ranks = 2;
+  const Plan planned = plan(job);
+  ASSERT_EQ(planned.stages.size(), 2u);
+  const StagePlan &text = planned.stages[0], &labs = planned.stages[1];
+  EXPECT_EQ(text.title(), "encoders, text");
+  EXPECT_EQ(labs.title(), "encoders, labs");
+  EXPECT_EQ(text.ranks, 6);
+  EXPECT_EQ(labs.ranks, 2);
+  const auto gradients = [](const StagePlan& s) { return s.step.sent[static_cast<std::size_t>(Flow::gradients)]; };
+  const SmallModels small = small_models(job);
+  const auto adapters = static_cast<double>(text_shape(job).adapters());
+  EXPECT_DOUBLE_EQ(gradients(text), 4.0 / 3 * 4 * (adapters + static_cast<double>(small.text_head)));
+  EXPECT_DOUBLE_EQ(gradients(labs), 4 * static_cast<double>(small.labs));
+  // Both take the step's time, and the quicker one waits.
+  EXPECT_DOUBLE_EQ(text.seconds(), labs.seconds());
+  EXPECT_DOUBLE_EQ(planned.seconds(), std::max(text.step.seconds, labs.step.seconds));
+  EXPECT_EQ(std::min(text.idle, labs.idle), 0);
+  EXPECT_GT(std::max(text.idle, labs.idle), 0);
+  EXPECT_THAT(headline(job), HasSubstr("encoder stage: 3 data x 2 tensor for the text, on a rank 4 in 1 micro-batch of 4; 2 for "
+                                       "the labs, on a rank 6 of 12"));
 }
 
 TEST(Plan, StatesAreSharedByLevel) {
@@ -326,7 +363,10 @@ TEST(Plan, RefusesMeshesThatCannotBe) {
   EXPECT_NO_THROW(plan(job));
   Job split = job;
   split.options.parallel.layout = "split";
-  EXPECT_THAT(message_of([&] { plan(split); }), HasSubstr("parallel.layout = split"));
+  EXPECT_THAT(message_of([&] { plan(split); }), HasSubstr("split needs at least 8 ranks"));
+  split.options.parallel.tensor = 1;
+  split.options.parallel.lab_ranks = 4;
+  EXPECT_THAT(message_of([&] { plan(split); }), HasSubstr("numbers that work: 1 to 3"));
   job.options.text.layers = 33;
   EXPECT_THAT(message_of([&] { plan(job); }), HasSubstr("text.layers"));
   EXPECT_THAT(message_of([] { weights::read_llama_config("configs/shapes/none"); }, ExitCode::data),
@@ -340,6 +380,12 @@ TEST(Machine, RefusesImpossibleNumbers) {
   m = machine();
   m.matmul_share = 1.5;
   EXPECT_THAT(message_of([&] { check(m, "m.cfg"); }), HasSubstr("flops.attainable"));
+  m = machine();
+  m.memory_bandwidth = 3.35;  // TB/s?
+  EXPECT_THAT(message_of([&] { check(m, "m.cfg"); }), HasSubstr("m.cfg: memory_bandwidth = 3.35 is less than 1e6 bytes/s"));
+  m = machine();
+  m.slack = std::nan("");
+  EXPECT_THAT(message_of([&] { check(m, "m.cfg"); }), HasSubstr("m.cfg: slack is missing"));
 }
 
 TEST(Search, TheFastestFitsAndOthersAreExplained) {
@@ -347,15 +393,45 @@ TEST(Search, TheFastestFitsAndOthersAreExplained) {
   job.per_node = 4;
   const Search found = search(job);
   ASSERT_FALSE(found.best.empty());
+  bool any_split = false;
   for (std::size_t i = 0; i < found.best.size(); ++i) {
-    EXPECT_LE(found.best[i].bytes, 80 * 0x1p30);
-    EXPECT_GE(found.best[i].seconds, found.best[i == 0 ? 0 : i - 1].seconds);
+    const Candidate &one = found.best[i], &before = found.best[i == 0 ? 0 : i - 1];
+    EXPECT_LE(one.bytes, 80 * 0x1p30);
+    EXPECT_GE(tight(one, job.machine), tight(before, job.machine));
+    if (tight(one, job.machine) == tight(before, job.machine)) {
+      EXPECT_GE(one.plan.seconds(), before.plan.seconds());
+    }
+    any_split = any_split || one.choice.lab_ranks;
   }
+  EXPECT_TRUE(any_split);
   // 139 GB of weights fit nowhere whole.
   const auto whole = std::find_if(found.refusals.begin(), found.refusals.end(),
                                   [](const Refusal& r) { return r.tensor == 1 && r.zero == 0; });
   ASSERT_NE(whole, found.refusals.end());
   EXPECT_THAT(whole->reason, HasSubstr("needs at least 13"));
+}
+
+TEST(Search, BalancesTheTwoEncoders) {
+  Job job = small_job();
+  job.per_node = 8;
+  job.options.batch = 56;
+  job.tokens = 200;
+  const auto lab_ranks_of_the_best_split = [&] {
+    for (const Candidate& candidate : search(job).best) {
+      if (candidate.choice.lab_ranks && candidate.choice.tensor == 1) return *candidate.choice.lab_ranks;
+    }
+    return std::int64_t{0};
+  };
+  const std::int64_t few = lab_ranks_of_the_best_split();
+  job.options.encoders.lab_batch = 8 * job.options.batch;
+  const std::int64_t many = lab_ranks_of_the_best_split();
+  EXPECT_GT(few, 0);
+  EXPECT_GT(many, few);
+  // The number that it found leaves neither waiting long.
+  job.options.parallel.layout = "split";
+  job.options.parallel.lab_ranks = many;
+  const Plan planned = plan(job);
+  EXPECT_LT(planned.stages[0].idle + planned.stages[1].idle, 0.5 * planned.stages[0].seconds()) << few << ", " << many;
 }
 
 TEST(Search, SaysWhichChangeIsEnough) {
@@ -366,7 +442,13 @@ TEST(Search, SaysWhichChangeIsEnough) {
   const auto change = smallest_change(job);
   ASSERT_TRUE(change);
   EXPECT_TRUE(plan(with(job, change->choice)).fits(job.machine));
-  const std::string words = difference(choice_of(job.options), change->choice);
+  Job split = with(job, {.tensor = 2, .lab_ranks = 4});
+  EXPECT_EQ(difference(choice_of(job), {.lab_ranks = 2, .micro_batch = 32}),
+            "parallel.layout = split, parallel.lab_ranks = 2");
+  split.per_node = 8;
+  EXPECT_EQ(choice_of(split).lab_ranks, 4);
+  EXPECT_EQ(difference(choice_of(split), {.tensor = 2}), "parallel.layout = interleaved");
+  const std::string words = difference(choice_of(job), change->choice);
   EXPECT_EQ(words.find(','), std::string::npos) << "one change is enough: " << words;
   EXPECT_THAT(refusal(job, planned), HasSubstr("with " + words));
 
@@ -420,7 +502,7 @@ TEST(DeviceOperations, KeepWhatThePlanSays) {
     const TextShape shape = text_shape(job);
     const at::TensorOptions type = at::TensorOptions(at::kHalf);
     const auto planned = [&](auto&& operation) {
-      Rehearsal r(job);
+      Rehearsal r(job, crews(job, "encoders").front());
       TextOps ops(r, job, shape);
       Kept kept;
       const Held result = operation(r, ops, kept);
