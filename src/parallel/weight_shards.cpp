@@ -36,11 +36,15 @@ void move_memory(const at::Tensor& from, const at::Tensor& to) {
 
 }  // namespace
 
-WeightShards::WeightShards(std::unique_ptr<cluster::Communicator> group) : group_(std::move(group)) {}
+WeightShards::WeightShards(std::unique_ptr<cluster::Communicator> all) : all_(std::move(all)) {}
+
+WeightShards::WeightShards(std::unique_ptr<cluster::Communicator> all, std::unique_ptr<cluster::Communicator> some)
+    : all_(std::move(all)), some_(std::move(some)), divisible_(true), sharers_(Sharers::some) {}
 
 void WeightShards::adopt(const std::vector<at::Tensor>& frozen, const std::vector<at::Tensor>& trained) {
   const at::NoGradGuard no_grad;
   if (frozen.empty() && trained.empty()) throw std::logic_error("WeightShards: a unit without weights");
+  if (divisible_ && !trained.empty()) throw std::logic_error("WeightShards: what is trained cannot be divided anew");
   std::vector<UnitPart> parts;
   Unit unit;
   unit.flats = {make_flat(frozen, nullptr), make_flat(trained, &parts)};
@@ -56,16 +60,15 @@ void WeightShards::adopt(const std::vector<at::Tensor>& frozen, const std::vecto
 WeightShards::Flat WeightShards::make_flat(const std::vector<at::Tensor>& tensors, std::vector<UnitPart>* parts) const {
   Flat flat;
   if (tensors.empty()) return flat;
-  std::int64_t elements = 0;
   for (const at::Tensor& tensor : tensors) {
     if (tensor.scalar_type() != tensors[0].scalar_type()) throw std::logic_error("WeightShards: a unit of several types");
-    elements += aligned(tensor.numel());
+    flat.elements += aligned(tensor.numel());
   }
-  const std::int64_t each = (elements + group_->size() - 1) / group_->size();
-  const std::int64_t mine = group_->rank() * each;
-  const auto options = tensors[0].options().requires_grad(false).device(group_->device());
+  const std::int64_t each = (flat.elements + group().size() - 1) / group().size();
+  const std::int64_t mine = group().rank() * each;
+  const auto options = tensors[0].options().requires_grad(false).device(group().device());
   flat.share = at::zeros({each}, options);
-  flat.whole = at::empty({each * group_->size()}, options);
+  flat.whole = at::empty({each * group().size()}, options);
   std::int64_t place = 0;
   for (const at::Tensor& tensor : tensors) {
     const std::int64_t begin = std::clamp<std::int64_t>(mine - place, 0, tensor.numel());
@@ -83,7 +86,40 @@ WeightShards::Flat WeightShards::make_flat(const std::vector<at::Tensor>& tensor
   return flat;
 }
 
+void WeightShards::divide(Sharers sharers) {
+  if (!divisible_ || sharers == sharers_) return;
+  const at::NoGradGuard no_grad;
+  // Ranks that never share but with all have the same part before and after; where all shared they help the others to theirs.
+  const Sharers before = sharers_;
+  for (std::size_t unit = 0; unit < units_.size(); ++unit) {
+    sharers_ = before;
+    if (before == Sharers::all || some_) fetch(unit, std::nullopt);
+    sharers_ = sharers;
+    if (!some_) continue;
+    for (Flat& flat : units_[unit].flats) {
+      if (flat.share.defined()) cut(flat);
+    }
+  }
+  sharers_ = sharers;
+  changed();
+  spare_ = {};
+}
+
+void WeightShards::cut(Flat& flat) const {
+  const std::int64_t each = (flat.elements + group().size() - 1) / group().size();
+  const std::int64_t mine = std::min(group().rank() * each, flat.elements);
+  const std::int64_t length = std::min(each, flat.elements - mine);
+  flat.share = at::zeros({each}, flat.share.options());
+  flat.share.narrow(0, 0, length).copy_(flat.whole.narrow(0, mine, length));
+  // The tensors are views of the storage, so it stays, with memory of another size.
+  const at::Tensor old = at::empty({0}, flat.share.options()), next = at::empty({each * group().size()}, flat.share.options());
+  move_memory(flat.whole, old);
+  move_memory(next, flat.whole);
+  flat.whole.set_(flat.whole.storage(), 0, {each * group().size()}, {1});
+}
+
 void WeightShards::fetch(std::size_t number, std::optional<std::size_t> next) {
+  if (sharers_ == Sharers::some && !some_) throw std::logic_error("WeightShards: this rank does not share yet");
   for (std::size_t i = 0; i < units_.size(); ++i) {
     if (i != number && i != next && units_[i].there) release(units_[i]);
   }
@@ -109,12 +145,12 @@ void WeightShards::start(Unit& unit) {
     Flat& flat = unit.flats[i];
     if (!flat.share.defined()) continue;
     at::Tensor& spare = spare_[i];
-    if (!spare.defined() || spare.storage().nbytes() != flat.share.nbytes() * static_cast<std::size_t>(group_->size())) {
-      spare = at::empty({flat.share.numel() * group_->size()}, flat.share.options());
+    if (!spare.defined() || spare.storage().nbytes() != flat.whole.nbytes()) {
+      spare = at::empty({flat.whole.numel()}, flat.share.options());
     }
     move_memory(spare, flat.whole);
     spare.reset();
-    flat.work = group_->all_gather(flat.whole, flat.share);
+    flat.work = group().all_gather(flat.whole, flat.share);
   }
   unit.there = true;
 }

@@ -18,19 +18,30 @@
 
 namespace medfuse::parallel {
 
+enum class Sharers { some, all };
+
 /// At most two units are whole at a time: the one in use and the next, which travels meanwhile.
 class WeightShards {
  public:
-  /// Takes a group of its own: other collectives may be under way between two of these, in another order on each rank.
-  explicit WeightShards(std::unique_ptr<cluster::Communicator> group);
+  /// Takes groups of its own: other collectives may be under way between two of these, in another order on each rank.
+  /// All ranks of the group share.
+  explicit WeightShards(std::unique_ptr<cluster::Communicator> all);
+  /// At first only some of them do, and use the weights: `some`, null on the others, which keep what they will need of
+  /// all. Then nothing that is trained can be adopted.
+  WeightShards(std::unique_ptr<cluster::Communicator> all, std::unique_ptr<cluster::Communicator> some);
 
   /// Takes a unit in; units are numbered in this order. The tensors, of one type in each list, move to the group's device
   /// and lose their content: it is there only after fetch(). Reads of each no more than this rank's share.
   /// Throws std::logic_error for two empty lists or several types in one.
   void adopt(const std::vector<at::Tensor>& frozen, const std::vector<at::Tensor>& trained = {});
 
+  /// Who shares from now on; where it has always been all, nothing changes. Each unit is gathered once among those who
+  /// shared before. Collective over all.
+  void divide(Sharers sharers);
+
   /// From now on, until the next call, `unit` is there, usable by host code (MPI) or on the current stream (NCCL).
-  /// Starts to gather `next`. Collective: all ranks of the group fetch the same units in the same order.
+  /// Starts to gather `next`. Collective: all ranks that share fetch the same units in the same order.
+  /// Throws std::logic_error on a rank that does not.
   void fetch(std::size_t unit, std::optional<std::size_t> next);
 
   /// Of a tensor that was adopted as trained, where it lies between its uses; nothing for others.
@@ -47,6 +58,7 @@ class WeightShards {
   struct Flat {
     at::Tensor share;                     // [each]; undefined: of no tensors
     at::Tensor whole;                     // [ranks * each]; the tensors are views of it. Without memory while not there
+    std::int64_t elements = 0;            // that the tensors take of it
     std::unique_ptr<cluster::Work> work;  // while it is being gathered
   };
   struct Unit {
@@ -54,12 +66,17 @@ class WeightShards {
     bool there = false;         // or on its way
   };
 
+  /// Whose shares make the whole.
+  cluster::Communicator& group() const { return sharers_ == Sharers::some && some_ ? *some_ : *all_; }
   Flat make_flat(const std::vector<at::Tensor>& tensors, std::vector<UnitPart>* parts) const;
+  void cut(Flat& flat) const;
   void start(Unit& unit);
   void finish(Unit& unit);
   void release(Unit& unit);
 
-  std::unique_ptr<cluster::Communicator> group_;
+  std::unique_ptr<cluster::Communicator> all_, some_;
+  bool divisible_ = false;  // some or all may share
+  Sharers sharers_ = Sharers::all;
   std::vector<Unit> units_;
   std::map<const c10::TensorImpl*, UnitPart> parts_;  // of the trained tensors
   std::array<at::Tensor, 2> spare_;  // memory of the unit that was released last: blocks are of one size

@@ -14,11 +14,9 @@ std::vector<Crew> crews(const Job& job, const std::string& stage) {
   const std::int64_t tensor = job.options.parallel.tensor;
   const std::int64_t for_text = text_groups(job), for_labs = job.data() - for_text;
   if (for_labs == 0) return {{.size = job.ranks(), .task = job.data(), .sharing = job.data()}};
-  const Crew text{"text", for_text * tensor, true, false, for_text, for_text};
-  const Crew labs{"labs", for_labs * tensor, false, true, for_labs * tensor, for_labs};
-  // Behind the encoder stage all do the same, but for the weights, which either kind shares among its own.
-  if (stage != "encoders" && job.options.parallel.zero < 3) return {{.size = job.ranks(), .sharing = job.data()}};
-  return {text, labs};
+  if (stage != "encoders") return {{.size = job.ranks(), .sharing = job.data()}};
+  return {{"text", for_text * tensor, true, false, for_text, for_text},
+          {"labs", for_labs * tensor, false, true, for_labs * tensor, job.data()}};
 }
 
 }  // namespace medfuse::plan

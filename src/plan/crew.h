@@ -17,7 +17,7 @@ struct Crew {
   bool text = true;          ///< what they train in the encoder stage
   bool labs = true;
   std::int64_t task = 1;     ///< ranks that divide the samples of that, and sum its gradients
-  std::int64_t sharing = 1;  ///< ranks that share the text encoder's weights where these are shared (ZeRO-3)
+  std::int64_t sharing = 1;  ///< ranks with whom it shares the text encoder's weights where these are shared (ZeRO-3)
 };
 
 /// Those of a stage. Throws Error(usage) for lab ranks that cannot be.

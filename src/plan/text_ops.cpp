@@ -45,6 +45,9 @@ void TextOps::draw_mask(std::int64_t rows, std::int64_t features) {
   const Held numbers[] = {r_.make(Item::working, pairs, 8), r_.make(Item::working, pairs, 8),
                           r_.make(Item::working, pairs, 8)};
   const Held draws = r_.make(Item::working, 2 * pairs, 8);
+  // Mixing (ops/dropout.cpp) is 14 operations of LibTorch, each of which goes through memory: 216 bytes of a pair; keys,
+  // halves and the comparison take 106 more. 80 of these are counted with the numbers above.
+  r_.touch(static_cast<double>(pairs * (216 + 106 - 80)));
 }
 
 Held TextOps::dropped(const Held& x, std::int64_t rows, std::int64_t features) {

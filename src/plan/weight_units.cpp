@@ -8,8 +8,9 @@ std::int64_t padded(std::int64_t elements) { return (elements + 63) / 64 * 64; }
 
 WeightUnits::WeightUnits(Rehearsal& rehearsal, const Job& job, const TextShape& shape)
     : r_(rehearsal),
-      ranks_(job.options.parallel.zero == 3 ? rehearsal.ranks(Group::sharing) : 1),
-      shares_adapters_(ranks_ > 1 && !job.split()),
+      shares_(job.options.parallel.zero == 3 && job.data() > 1),
+      shares_adapters_(shares_ && !job.split()),
+      ranks_(shares_ ? rehearsal.ranks(Group::sharing) : 1),
       lowest_(static_cast<std::size_t>(shape.learns ? shape.frozen + 1 : shape.blocks + 1)) {
   std::vector<Unit> units;
   units.push_back({{share(Item::embedding, shape.embedding(), job.compute_bytes()), Flat{}}});
@@ -22,7 +23,7 @@ WeightUnits::WeightUnits(Rehearsal& rehearsal, const Job& job, const TextShape& 
     units.push_back(std::move(unit));
   }
   kept_.push_back(r_.hold(Item::weights, shape.width * job.compute_bytes()));  // the last norm is whole on every rank
-  if (ranks_ == 1) return;
+  if (!shares_) return;
   units_ = std::move(units);
   // Loading leaves the memory of the last unit for the first that is gathered.
   for (std::size_t i = 0; i < spare_.size(); ++i) {

@@ -48,8 +48,9 @@ class WeightUnits {
   void release(Unit& unit);
 
   Rehearsal& r_;
-  std::int64_t ranks_;       // that share; 1: nothing is shared
+  bool shares_;
   bool shares_adapters_;
+  std::int64_t ranks_;       // that share: one of the split layout may do so by itself until all do
   std::vector<Held> kept_;   // whole weights, or this rank's shares
   std::vector<Unit> units_;  // empty: not shared
   std::size_t lowest_ = 0;   // that gradients reach

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/random.h"
+#include "src/parallel/weight_shards.h"
 #include "src/train/batch.h"
 #include "src/train/stage_parts.h"
 
@@ -40,6 +41,7 @@ EncodersStage::EncodersStage(const TrainOptions& options, model::MedfuseModel& m
       lab_schedule_(schedule(options, options.encoders.lab_learning_rate, lab_steps(options, reader))),
       steps_(count_steps(options, reader)),
       samples_(std::ssize(reader.indices(data::Split::train))) {
+  if (ranks.shards) ranks.shards->divide(parallel::Sharers::some);
   const Ranks task = ranks_of_task(ranks);
   if (ranks.trains_text()) {
     text_ = std::make_unique<Task>(

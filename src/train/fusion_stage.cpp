@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "src/parallel/global_sum.h"
+#include "src/parallel/weight_shards.h"
 #include "src/train/stage_parts.h"
 
 namespace medfuse::train {
@@ -47,6 +48,7 @@ FusionStage::FusionStage(const TrainOptions& options, model::MedfuseModel& model
       updater_("fusion", parameter_groups(options, model), options.adam,
                schedule(options, options.fusion_stage.learning_rate, steps_),
                options.clip, options.parallel, ranks) {
+  if (ranks.shards) ranks.shards->divide(parallel::Sharers::all);
   if (model.estimator && options.fusion.mutual_information > 0) {
     estimator_updater_ = std::make_unique<Updater>(
         "estimator", std::vector<ParameterGroup>{group(model, {"estimator."}, 0)}, options.adam,

@@ -36,8 +36,12 @@ model::TensorParallelPtr tensor_parallel(cluster::Communicator& group, bool sequ
 }
 
 std::shared_ptr<parallel::WeightShards> make_shards(const Ranks& ranks) {
-  auto own = ranks.device.split(ranks.trains_text() ? 0 : 1, ranks.device.rank());
-  return own->size() == 1 ? nullptr : std::make_shared<parallel::WeightShards>(std::move(own));
+  if (ranks.device.size() == 1) return nullptr;
+  auto all = ranks.device.split(0, ranks.device.rank());
+  if (!ranks.split) return std::make_shared<parallel::WeightShards>(std::move(all));
+  auto some = ranks.device.split(ranks.trains_text() ? 0 : 1, ranks.device.rank());
+  if (!ranks.trains_text()) some = nullptr;
+  return std::make_shared<parallel::WeightShards>(std::move(all), std::move(some));
 }
 
 model::WeightStorePtr weight_store(const Ranks& ranks) {

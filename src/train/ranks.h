@@ -57,8 +57,8 @@ std::vector<double> sum_over_ranks(cluster::Communicator& host, const std::vecto
 /// projections. `group` must outlive it.
 model::TensorParallelPtr tensor_parallel(cluster::Communicator& group, bool sequence = false);
 
-/// ZeRO-3: an empty store for those ranks of a data group that will make the same passes of the text encoder: all, or in
-/// the split layout those of one kind. Null for a single rank. Collective.
+/// ZeRO-3: an empty store for a data group. In the split layout those that train the text encoder share it until all do
+/// (WeightShards::divide). Null for a single rank. Collective.
 std::shared_ptr<parallel::WeightShards> make_shards(const Ranks& ranks);
 /// The same as a model sees it; null where there is none. In the split layout only what is frozen is shared: its ranks
 /// train the text encoder by themselves and later with the others, so it would have to be divided anew in between.

@@ -89,6 +89,44 @@ TEST_F(WeightShardsTest, ARankKeepsItsShareAndTwoUnits) {
   }
 }
 
+// As in the split layout: all but the last rank use the weights, then all, and again the first.
+TEST_F(WeightShardsTest, SomeOfTheRanksShareAndThenAll) {
+  if (world_->size() == 1) GTEST_SKIP() << "needs two kinds of ranks";
+  const bool uses = world_->rank() + 1 < world_->size();
+  const auto expected = units(), given = units();
+  auto some = world_->split(uses ? 0 : 1, world_->rank());
+  if (!uses) some = nullptr;
+  WeightShards shards(world_->split(0, world_->rank()), std::move(some));
+  for (const auto& unit : given) shards.adopt(unit);
+  std::int64_t all = 0;
+  for (const auto& unit : given) all += bytes_of(unit);
+  const std::int64_t padding = 11 * 64 * 4 + 4 * static_cast<std::int64_t>(given.size());
+  const auto expect_whole = [&](int sharing) {
+    for (std::size_t unit = 0; unit < given.size(); ++unit) {
+      shards.fetch(unit, unit + 1 < given.size() ? std::optional(unit + 1) : std::nullopt);
+      for (std::size_t i = 0; i < expected[unit].size(); ++i) {
+        EXPECT_TRUE(at::equal(given[unit][i], expected[unit][i])) << "unit " << unit << ", weight " << i;
+      }
+    }
+    EXPECT_LE(shards.share_bytes(), (all + padding) / sharing + padding);
+    EXPECT_GE(shards.share_bytes() * sharing, all);
+  };
+  for (int turn = 0; turn < 2; ++turn) {
+    shards.divide(Sharers::some);
+    if (uses) {
+      expect_whole(world_->size() - 1);
+    } else {
+      EXPECT_THROW(shards.fetch(0, std::nullopt), std::logic_error);
+      EXPECT_LE(shards.share_bytes(), (all + padding) / world_->size() + padding);
+    }
+    shards.divide(Sharers::all);
+    EXPECT_EQ(shards.whole_bytes(), 0);
+    expect_whole(world_->size());
+  }
+  const at::Tensor trained = torch::randn({5}).requires_grad_();
+  EXPECT_THROW(shards.adopt({}, {trained}), std::logic_error);
+}
+
 TEST_F(WeightShardsTest, AForgottenGatheringIsNoticed) {
   if (world_->size() == 1) GTEST_SKIP() << "nothing is gathered from others on one rank";
   const auto expected = units(), given = units();
