@@ -1,6 +1,7 @@
 #include "cluster/nccl_communicator.h"
 
 #include <ATen/Functions.h>
+#include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <fmt/format.h>
 
@@ -224,7 +225,10 @@ std::unique_ptr<Communicator> make_nccl_communicator(Process& process, at::Devic
   });
   const std::string bytes = process.broadcast(std::string(id.internal, sizeof(id.internal)));
   std::memcpy(id.internal, bytes.data(), sizeof(id.internal));
-  auto group = std::make_shared<NcclGroup>(api, id, process.size(), process.rank(), process.rank(), process.timeout());
+  // Asking CUDA for an event on a thread of which it knows no device would make a context on GPU 0, for every rank there.
+  const auto on_watch = [device] { c10::cuda::set_device(device.index()); };
+  auto group = std::make_shared<NcclGroup>(api, id, process.size(), process.rank(), process.rank(), process.timeout(),
+                                           on_watch);
   return std::make_unique<NcclCommunicator>(std::move(group), api, device);
 }
 

@@ -23,8 +23,8 @@ ncclConfig_t nonblocking() {
 }  // namespace
 
 NcclGroup::NcclGroup(const NcclApi& api, const ncclUniqueId& id, int size, int rank, int world_rank,
-                     std::chrono::milliseconds timeout)
-    : api_(api), rank_(rank), size_(size), world_rank_(world_rank), timeout_(timeout) {
+                     std::chrono::milliseconds timeout, std::function<void()> on_watch)
+    : api_(api), rank_(rank), size_(size), world_rank_(world_rank), on_watch_(std::move(on_watch)), timeout_(timeout) {
   check_nccl_version(api_);
   const std::string operation = fmt::format("the start of NCCL among {} ranks", size);
   ncclConfig_t config = nonblocking();
@@ -32,8 +32,9 @@ NcclGroup::NcclGroup(const NcclApi& api, const ncclUniqueId& id, int size, int r
   settle(comm_, result, operation);
 }
 
-NcclGroup::NcclGroup(const NcclApi& api, ncclComm_t comm, int world_rank, std::chrono::milliseconds timeout)
-    : api_(api), world_rank_(world_rank), comm_(comm), timeout_(timeout) {
+NcclGroup::NcclGroup(const NcclApi& api, ncclComm_t comm, int world_rank, std::chrono::milliseconds timeout,
+                     std::function<void()> on_watch)
+    : api_(api), world_rank_(world_rank), on_watch_(std::move(on_watch)), comm_(comm), timeout_(timeout) {
   settle(comm_, ncclInProgress, "the split of an NCCL communicator");
   try {
     MEDFUSE_NCCL(api_, count, comm_, &size_);
@@ -77,7 +78,7 @@ std::unique_ptr<NcclGroup> NcclGroup::split(int colour, int order) {
     std::lock_guard lock(mutex_);
     timeout = timeout_;
   }
-  return std::unique_ptr<NcclGroup>(new NcclGroup(api_, part, world_rank_, timeout));
+  return std::unique_ptr<NcclGroup>(new NcclGroup(api_, part, world_rank_, timeout, on_watch_));
 }
 
 void NcclGroup::issue(const std::string& operation, const Call& call) {
@@ -188,6 +189,11 @@ std::string NcclGroup::late(const std::string& operation) const {
                      world_rank_, std::chrono::duration<double>(timeout_).count(), operation);
 }
 
+std::string NcclGroup::thrown(const std::exception& error, const std::string& operation) const {
+  const std::string text = error.what();
+  return fmt::format("rank {} in {}: {}", world_rank_, operation, text.substr(0, text.find('\n')));
+}
+
 void NcclGroup::fail(const std::string& message) {
   ncclComm_t comm;
   {
@@ -210,8 +216,7 @@ std::string NcclGroup::look() {
     try {
       finished = watched_.front().finished();
     } catch (const std::exception& error) {
-      const std::string text = error.what();
-      return fmt::format("rank {} in {}: {}", world_rank_, watched_.front().operation, text.substr(0, text.find('\n')));
+      return thrown(error, watched_.front().operation);
     }
     if (!finished) break;
     watched_.pop_front();
@@ -227,6 +232,11 @@ std::string NcclGroup::look() {
 }
 
 void NcclGroup::watch_loop() {
+  try {
+    if (on_watch_) on_watch_();
+  } catch (const std::exception& error) {
+    return fail(thrown(error, "the watch over NCCL"));
+  }
   for (;;) {
     std::string failure;
     {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -23,9 +24,10 @@ class NcclGroup : public PendingSource {
  public:
   using Call = std::function<ncclResult_t(ncclComm_t)>;
 
-  /// Joins `size` ranks under a common id. `world_rank` is for messages. Collective; polls until all are there.
+  /// Joins `size` ranks under a common id. `world_rank` is for messages. Collective; polls until all are there. The thread
+  /// that asks for `finished` (see watch) begins with `on_watch`, in this group and its parts; if that throws, they fail.
   NcclGroup(const NcclApi& api, const ncclUniqueId& id, int size, int rank, int world_rank,
-            std::chrono::milliseconds timeout);
+            std::chrono::milliseconds timeout, std::function<void()> on_watch = {});
   /// Leaves in peace (collective), or aborts if something failed or an exception unwinds.
   ~NcclGroup();
   NcclGroup(const NcclGroup&) = delete;
@@ -59,12 +61,14 @@ class NcclGroup : public PendingSource {
     std::function<bool()> finished;
   };
 
-  NcclGroup(const NcclApi& api, ncclComm_t comm, int world_rank, std::chrono::milliseconds timeout);
+  NcclGroup(const NcclApi& api, ncclComm_t comm, int world_rank, std::chrono::milliseconds timeout,
+            std::function<void()> on_watch);
   class Settling;
   /// Polls the communicator until it is no longer busy with `operation`.
   void settle(ncclComm_t comm, ncclResult_t result, const std::string& operation);
   std::string words(ncclResult_t result, const std::string& operation) const;
   std::string late(const std::string& operation) const;
+  std::string thrown(const std::exception& error, const std::string& operation) const;
   void fail(const std::string& message);
   [[noreturn]] void fail_and_throw(const std::string& message);
   void watch_loop();
@@ -74,6 +78,7 @@ class NcclGroup : public PendingSource {
   int rank_ = 0;
   int size_ = 0;
   int world_rank_;
+  std::function<void()> on_watch_;
 
   std::mutex mutex_;  ///< guards everything below
   std::condition_variable changed_;

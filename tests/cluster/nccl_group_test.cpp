@@ -131,6 +131,37 @@ TEST_F(NcclGroupTest, ADeviceErrorIsReported) {
   EXPECT_EQ(failure_in_background(*group), "rank 6 in barrier: CUDA error: unspecified");
 }
 
+TEST_F(NcclGroupTest, TheWatchingThreadIsPreparedBeforeItLooks) {
+  std::atomic<std::thread::id> prepared;
+  std::atomic<int> polls_then{0};
+  const auto group = make(milliseconds(2000), [&] {
+    std::this_thread::sleep_for(milliseconds(20));  // a look that does not wait for this would come first
+    polls_then = mock_.polls.load();
+    prepared = std::this_thread::get_id();
+  });
+  const auto part = group->split(0, 0);
+  for (NcclGroup* const watched : {group.get(), part.get()}) {
+    prepared = std::thread::id();
+    const int polls = mock_.polls;
+    int looks = 0;
+    watched->watch("all_reduce", [&] {
+      EXPECT_EQ(prepared.load(), std::this_thread::get_id());
+      return ++looks > 1;
+    });
+    for (int i = 0; i < 400 && watched->pending(); ++i) std::this_thread::sleep_for(milliseconds(5));
+    EXPECT_EQ(looks, 2);
+    EXPECT_EQ(polls_then, polls);
+    EXPECT_GT(mock_.polls, polls);
+    watched->check();
+  }
+}
+
+TEST_F(NcclGroupTest, AWatchingThreadThatCannotBePreparedIsAFailure) {
+  const auto group = make(milliseconds(2000), [] { throw std::runtime_error("CUDA error: no such device\nmore lines"); });
+  group->watch("barrier", [] { return true; });
+  EXPECT_EQ(failure_in_background(*group), "rank 6 in the watch over NCCL: CUDA error: no such device");
+}
+
 /// Two sends and a receive, as one group.
 std::vector<NcclGroup::Call> messages(const NcclApi& api) {
   const auto send = [&api](ncclComm_t comm) { return api.send(nullptr, 8, ncclFloat32, 1, comm, nullptr); };

@@ -5,9 +5,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "cluster/nccl_group.h"
@@ -112,8 +114,8 @@ class NcclGroupTest : public testing::Test {
   NcclGroupTest() { mock = &mock_; }
   ~NcclGroupTest() override { mock = nullptr; }
 
-  std::unique_ptr<NcclGroup> make(milliseconds timeout = milliseconds(2000)) {
-    return std::make_unique<NcclGroup>(api_, ncclUniqueId{}, 4, 2, 6, timeout);
+  std::unique_ptr<NcclGroup> make(milliseconds timeout = milliseconds(2000), std::function<void()> on_watch = {}) {
+    return std::make_unique<NcclGroup>(api_, ncclUniqueId{}, 4, 2, 6, timeout, std::move(on_watch));
   }
   ncclResult_t call() { return mock_.call; }
 
