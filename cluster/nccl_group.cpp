@@ -10,6 +10,8 @@ namespace medfuse::cluster {
 
 namespace {
 
+/// NCCL takes most calls within microseconds, while the caller computes nothing; what takes longer waits for peers.
+constexpr auto keen = std::chrono::milliseconds(1);
 constexpr auto poll_pause = std::chrono::microseconds(200);
 constexpr auto watch_pause = std::chrono::milliseconds(10);
 constexpr auto farewell = std::chrono::seconds(30);  ///< how long peers may take to leave in peace
@@ -137,8 +139,13 @@ void NcclGroup::settle(ncclComm_t comm, ncclResult_t result, const std::string& 
       timeout = timeout_;
     }
     if (result != ncclInProgress) break;
-    if (Clock::now() - start > timeout) fail_and_throw(late(operation));
-    std::this_thread::sleep_for(poll_pause);
+    const auto waited = Clock::now() - start;
+    if (waited > timeout) fail_and_throw(late(operation));
+    if (waited < keen) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(poll_pause);
+    }
   }
   if (result != ncclSuccess) fail_and_throw(words(result, operation));
 }

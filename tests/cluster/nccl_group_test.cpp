@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -64,6 +66,26 @@ TEST_F(NcclGroupTest, CallsArePolledUntilTaken) {
     return call();
   });
   EXPECT_EQ(mock_.busy_polls, 0);
+}
+
+TEST_F(NcclGroupTest, ACallIsTakenWithoutANap) {
+  const auto group = make();
+  mock_.call = ncclInProgress;
+  constexpr int polls = 50;
+  auto best = std::chrono::steady_clock::duration::max();  // of several: the cores may have other work
+  for (int i = 0; i < 20; ++i) {
+    mock_.busy_polls = polls;
+    const auto begin = std::chrono::steady_clock::now();
+    group->issue("all_reduce", [&](ncclComm_t) { return call(); });
+    best = std::min(best, std::chrono::steady_clock::now() - begin);
+  }
+  EXPECT_LT(best, polls * std::chrono::microseconds(200) / 4);
+}
+
+TEST_F(NcclGroupTest, ALongWaitSleeps) {
+  mock_.busy_polls = -1;
+  EXPECT_NE(failure(ExitCode::communication, [&] { make(milliseconds(300)); }), "");
+  EXPECT_LT(mock_.polls, 50000) << "one that never sleeps polls a few hundred thousand times";
 }
 
 TEST_F(NcclGroupTest, AFailedCallAbortsAndIsRemembered) {
