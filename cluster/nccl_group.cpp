@@ -70,16 +70,16 @@ NcclGroup::~NcclGroup() {
 }
 
 std::unique_ptr<NcclGroup> NcclGroup::split(int colour, int order) {
-  ncclComm_t part = nullptr;
   ncclConfig_t config = nonblocking();
   issue("the split of an NCCL communicator",
-        [&](ncclComm_t comm) { return api_.split(comm, colour, order, &part, &config); });
-  if (!part) fail_and_throw(fmt::format("rank {}: NCCL split gave no communicator", world_rank_));
+        [&](ncclComm_t comm) { return api_.split(comm, colour, order, &part_, &config); });
+  if (!part_) fail_and_throw(fmt::format("rank {}: NCCL split gave no communicator", world_rank_));
   std::chrono::milliseconds timeout;
   {
     std::lock_guard lock(mutex_);
     timeout = timeout_;
   }
+  const ncclComm_t part = std::exchange(part_, nullptr);
   return std::unique_ptr<NcclGroup>(new NcclGroup(api_, part, world_rank_, timeout, on_watch_));
 }
 

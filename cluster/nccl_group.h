@@ -79,6 +79,9 @@ class NcclGroup : public PendingSource {
   int size_ = 0;
   int world_rank_;
   std::function<void()> on_watch_;
+  /// Of a split under way. NCCL's own thread stores it when the split ends, be it after a failure for which split() has long
+  /// thrown: so it is here, and not a variable of split().
+  ncclComm_t part_ = nullptr;
 
   std::mutex mutex_;  ///< guards everything below
   std::condition_variable changed_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <thread>
 #include <vector>
 
@@ -270,6 +271,21 @@ TEST_F(NcclGroupTest, SplitsPollParentAndPart) {
     EXPECT_EQ(comm, communicator(1));
     return call();
   });
+}
+
+TEST_F(NcclGroupTest, ASplitThatFailedMayStillStoreItsPart) {
+  const auto group = make();
+  mock_.split_polls = -1;
+  group->watch("all_reduce", [&]() -> bool {
+    if (mock_.splits > 0) throw std::runtime_error("CUDA error: unspecified");
+    return false;
+  });
+  EXPECT_EQ(failure(ExitCode::communication, [&] { group->split(1, 0); }),
+            "rank 6 in all_reduce: CUDA error: unspecified");
+  const auto place = reinterpret_cast<std::uintptr_t>(mock_.part.load());
+  const auto begin = reinterpret_cast<std::uintptr_t>(group.get());
+  ASSERT_TRUE(place >= begin && place + sizeof(ncclComm_t) <= begin + sizeof(NcclGroup)) << "it must live as long";
+  *mock_.part = communicator(1);
 }
 
 TEST_F(NcclGroupTest, SaysWhatIsUnderWay) {

@@ -23,6 +23,8 @@ struct Mock {
   std::atomic<int> version{NCCL_VERSION_CODE};
   std::atomic<ncclResult_t> init{ncclInProgress};
   std::atomic<int> busy_polls{3};  ///< how often a poll still finds it busy; negative: for ever
+  std::atomic<int> split_polls{2};  ///< the same for a split
+  std::atomic<ncclComm_t*> part{nullptr};  ///< where the end of a split stores its communicator
   std::atomic<ncclResult_t> async{ncclSuccess};
   std::atomic<ncclResult_t> call{ncclSuccess};
   std::atomic<ncclResult_t> message{ncclSuccess};  ///< of a send or receive
@@ -49,8 +51,10 @@ inline NcclApi mock_api() {
   };
   api.split = [](ncclComm_t, int, int, ncclComm_t* part, ncclConfig_t* config) {
     EXPECT_EQ(config->blocking, 0);
-    *part = communicator(++mock->splits);
-    mock->busy_polls = 2;
+    *part = nullptr;
+    mock->part = part;
+    ++mock->splits;
+    mock->busy_polls = mock->split_polls.load();
     return ncclInProgress;
   };
   api.count = [](const ncclComm_t, int* count) {
@@ -69,6 +73,7 @@ inline NcclApi mock_api() {
       --mock->busy_polls;
       *state = ncclInProgress;
     } else {
+      if (ncclComm_t* const part = mock->part.exchange(nullptr)) *part = communicator(mock->splits);
       *state = mock->async;
     }
     return ncclSuccess;
