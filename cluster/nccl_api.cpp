@@ -9,9 +9,17 @@ const NcclApi& nccl() {
   return api;
 }
 
+std::string nccl_words(const NcclApi& api, ncclResult_t result) {
+  // One text for the whole process: no communicator need be given, which another thread may be aborting.
+  const std::string warning = api.get_last_error(nullptr);
+  const std::string words = api.get_error_string(result);
+  if (warning.empty()) return words;
+  return fmt::format("{} (its last warning: {})", words, warning.substr(0, warning.find('\n')));
+}
+
 void check_nccl(const NcclApi& api, ncclResult_t result, const char* function) {
   if (result == ncclSuccess) return;
-  communication_error("{} failed: {}; NCCL_DEBUG=WARN tells more", function, api.get_error_string(result));
+  communication_error("{} failed: {}; NCCL_DEBUG=WARN tells more", function, nccl_words(api, result));
 }
 
 std::string nccl_version_text(int code) {

@@ -34,6 +34,9 @@ struct NcclApi {
 /// The real functions.
 const NcclApi& nccl();
 
+/// NCCL's words for a result that is no success, with the first line of its last warning in this process, if any.
+std::string nccl_words(const NcclApi& api, ncclResult_t result);
+
 /// Throws Error(communication) naming the function and NCCL's own words, unless `result` is ncclSuccess.
 void check_nccl(const NcclApi& api, ncclResult_t result, const char* function);
 

@@ -225,7 +225,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(Process& process, at::Devic
   });
   const std::string bytes = process.broadcast(std::string(id.internal, sizeof(id.internal)));
   std::memcpy(id.internal, bytes.data(), sizeof(id.internal));
-  // Asking CUDA for an event on a thread of which it knows no device would make a context on GPU 0, for every rank there.
+  // To ask for an event on a thread without a device of its own would make a context on GPU 0, from every rank there.
   const auto on_watch = [device] { c10::cuda::set_device(device.index()); };
   auto group = std::make_shared<NcclGroup>(api, id, process.size(), process.rank(), process.rank(), process.timeout(),
                                            on_watch);

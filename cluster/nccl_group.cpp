@@ -188,7 +188,7 @@ std::optional<Pending> NcclGroup::pending() {
 
 std::string NcclGroup::words(ncclResult_t result, const std::string& operation) const {
   return fmt::format("rank {} in {}: NCCL reports {}; a peer may be gone: NCCL_DEBUG=WARN tells more", world_rank_,
-                     operation, api_.get_error_string(result));
+                     operation, nccl_words(api_, result));
 }
 
 std::string NcclGroup::late(const std::string& operation) const {

@@ -24,8 +24,8 @@ class NcclGroup : public PendingSource {
  public:
   using Call = std::function<ncclResult_t(ncclComm_t)>;
 
-  /// Joins `size` ranks under a common id. `world_rank` is for messages. Collective; polls until all are there. The thread
-  /// that asks for `finished` (see watch) begins with `on_watch`, in this group and its parts; if that throws, they fail.
+  /// Joins `size` ranks under a common id. `world_rank` is for messages. Collective; polls until all are there. In it
+  /// and its parts the thread that asks for `finished` (see watch) begins with `on_watch`; if it throws, they fail.
   NcclGroup(const NcclApi& api, const ncclUniqueId& id, int size, int rank, int world_rank,
             std::chrono::milliseconds timeout, std::function<void()> on_watch = {});
   /// Leaves in peace (collective), or aborts if something failed or an exception unwinds.
@@ -79,8 +79,8 @@ class NcclGroup : public PendingSource {
   int size_ = 0;
   int world_rank_;
   std::function<void()> on_watch_;
-  /// Of a split under way. NCCL's own thread stores it when the split ends, be it after a failure for which split() has long
-  /// thrown: so it is here, and not a variable of split().
+  /// Of a split under way. NCCL's own thread stores it when the split ends, maybe after split() has thrown what failed
+  /// meanwhile: so it lives here, and not in split().
   ncclComm_t part_ = nullptr;
 
   std::mutex mutex_;  ///< guards everything below

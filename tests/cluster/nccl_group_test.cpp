@@ -148,6 +148,21 @@ TEST_F(NcclGroupTest, AnAsynchronousErrorIsAbortedInTheBackground) {
   EXPECT_EQ(mock_.aborts, 1);
 }
 
+TEST_F(NcclGroupTest, AnErrorComesWithTheLastWarning) {
+  const std::string plain = ncclGetErrorString(ncclRemoteError);
+  const auto group = make();
+  mock_.call = ncclRemoteError;
+  mock_.last_error = "socketProgress: Connection closed by remote peer node7<41234>\nmore lines";
+  const std::string message =
+      failure(ExitCode::communication, [&] { group->issue("all_reduce", [&](ncclComm_t) { return call(); }); });
+  EXPECT_EQ(message.find("rank 6 in all_reduce: NCCL reports " + plain + " (its last warning: socketProgress: "
+                         "Connection closed by remote peer node7<41234>); a peer may be gone"), 0u) << message;
+  EXPECT_EQ(failure(ExitCode::communication, [&] { check_nccl(api_, ncclRemoteError, "NCCL count"); })
+                .find("NCCL count failed: " + plain + " (its last warning: socketProgress"), 0u);
+  mock_.last_error = "";
+  EXPECT_EQ(nccl_words(api_, ncclRemoteError), plain);
+}
+
 TEST_F(NcclGroupTest, ADeviceErrorIsReported) {
   const auto group = make();
   group->watch("barrier", []() -> bool { throw std::runtime_error("CUDA error: unspecified\nmore lines"); });
@@ -180,9 +195,9 @@ TEST_F(NcclGroupTest, TheWatchingThreadIsPreparedBeforeItLooks) {
 }
 
 TEST_F(NcclGroupTest, AWatchingThreadThatCannotBePreparedIsAFailure) {
-  const auto group = make(milliseconds(2000), [] { throw std::runtime_error("CUDA error: no such device\nmore lines"); });
+  const auto group = make(milliseconds(2000), [] { throw std::runtime_error("CUDA error: no such GPU\nmore lines"); });
   group->watch("barrier", [] { return true; });
-  EXPECT_EQ(failure_in_background(*group), "rank 6 in the watch over NCCL: CUDA error: no such device");
+  EXPECT_EQ(failure_in_background(*group), "rank 6 in the watch over NCCL: CUDA error: no such GPU");
 }
 
 /// Two sends and a receive, as one group.

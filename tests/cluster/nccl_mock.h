@@ -21,6 +21,7 @@ using std::chrono::milliseconds;
 /// What the mock does, and what it was asked.
 struct Mock {
   std::atomic<int> version{NCCL_VERSION_CODE};
+  std::atomic<const char*> last_error{""};  ///< its last warning
   std::atomic<ncclResult_t> init{ncclInProgress};
   std::atomic<int> busy_polls{3};  ///< how often a poll still finds it busy; negative: for ever
   std::atomic<int> split_polls{2};  ///< the same for a split
@@ -43,6 +44,7 @@ inline NcclApi mock_api() {
     *version = mock->version;
     return ncclSuccess;
   };
+  api.get_last_error = [](ncclComm_t) { return mock->last_error.load(); };
   api.init = [](ncclComm_t* comm, int, ncclUniqueId, int, ncclConfig_t* config) {
     ++mock->inits;
     EXPECT_EQ(config->blocking, 0);
