@@ -1,5 +1,7 @@
 #include "cluster/nccl_api.h"
 
+#include <cstdlib>
+
 #include "base/error.h"
 
 namespace medfuse::cluster {
@@ -26,6 +28,14 @@ std::string nccl_version_text(int code) {
   // Up to 2.8 the code was major * 1000 + minor * 100 + patch.
   const int base = code < 10000 ? 1000 : 10000;
   return fmt::format("{}.{}.{}", code / base, code % base / 100, code % 100);
+}
+
+void launch_in_order() {
+  // A kernel of NCCL keeps its part of the GPU until its peers have come. If two GPUs began those of two communicators
+  // in opposite orders and had no room for both, each would wait for the other for ever. Against that NCCL has this since
+  // 2.26 (its user guide, "Using multiple NCCL communicators concurrently"). Under CUDA 12.3 and later they still run
+  // side by side: one waits for the other's begin, not for its end.
+  setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
 }
 
 void check_nccl_version(const NcclApi& api) {

@@ -43,6 +43,10 @@ void check_nccl(const NcclApi& api, ncclResult_t result, const char* function);
 /// Throws Error(usage) if the loaded library is older than the headers or of another major version.
 void check_nccl_version(const NcclApi& api);
 
+/// Has NCCL begin the operations of several communicators in the order of the calls, unless the environment says
+/// otherwise. For a program whose ranks call in one order; before its first communicator.
+void launch_in_order();
+
 /// "2.28.9" of an NCCL version code.
 std::string nccl_version_text(int code);
 

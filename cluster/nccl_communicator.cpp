@@ -218,6 +218,7 @@ std::unique_ptr<Communicator> NcclCommunicator::split(int colour, int order) {
 std::unique_ptr<Communicator> make_nccl_communicator(Process& process, at::Device device, const NcclApi& api) {
   if (!device.is_cuda() || !device.has_index()) throw std::logic_error("NCCL serves a numbered CUDA device");
   const c10::cuda::CUDAGuard device_guard(device);
+  launch_in_order();  // a mesh's groups work side by side, called in one order: by one thread of a rank at a time
   ncclUniqueId id{};
   together(process, [&] {
     check_nccl_version(api);

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <thread>
 #include <vector>
 
@@ -375,6 +376,17 @@ TEST(NcclApi, TheLinkedLibraryFitsTheHeaders) {
   check_nccl_version(nccl());
   EXPECT_EQ(nccl_version_text(22809), "2.28.9");
   EXPECT_EQ(nccl_version_text(2708), "2.7.8");
+}
+
+TEST(NcclApi, LaunchesAreOrderedUnlessTheUserSaysOtherwise) {
+  constexpr auto name = "NCCL_LAUNCH_ORDER_IMPLICIT";
+  ::unsetenv(name);
+  launch_in_order();
+  EXPECT_STREQ(std::getenv(name), "1");
+  ::setenv(name, "0", 1);
+  launch_in_order();
+  EXPECT_STREQ(std::getenv(name), "0");
+  ::unsetenv(name);
 }
 
 }  // namespace
