@@ -17,19 +17,18 @@ constexpr std::size_t board_bytes = 4096;
 /// A turn ends after so many steps: other collectives and those who wait want theirs.
 constexpr int steps_in_a_turn = 12;
 
-/// Grows with each round and each collective, so that counters are never set back.
-std::uint64_t position(std::uint64_t number, std::int64_t rounds) { return number << 32 | static_cast<std::uint64_t>(rounds); }
-
 }  // namespace
 
 /// At the start of a member's segment, written by that member alone.
 struct SharedChannel::Board {
   using Counter = std::atomic<std::uint64_t>;
-  static_assert(Counter::is_always_lock_free, "others look at it from other processes");
+  using Rounds = std::atomic<std::int64_t>;
+  static_assert(Counter::is_always_lock_free && Rounds::is_always_lock_free, "others look at it from other processes");
 
   alignas(64) Counter started;   ///< collectives
   Counter finished;
-  std::array<Counter, most_steps> done;  ///< position() of each step
+  /// Rounds of each step, counted over all collectives: never set back, and 64 bits last longer than any job.
+  std::array<Rounds, most_steps> done;
   const void* offered;                   ///< in the member's own program
   /// Of the last two collectives: a member may begin the next before another has looked at this one's.
   alignas(64) std::array<std::array<char, 128>, 2> operations;
@@ -80,14 +79,15 @@ std::vector<int> SharedChannel::without(const std::function<bool(const Board&)>&
 }
 
 SharedExchange::SharedExchange(std::shared_ptr<SharedChannel> channel, std::string operation, std::int64_t rounds,
-                               std::vector<Step> steps, std::uint64_t number)
+                               std::vector<Step> steps, std::uint64_t number, std::int64_t rounds_before)
     : channel_(std::move(channel)),
       operation_(std::move(operation)),
       rounds_(rounds),
       steps_(std::move(steps)),
       number_(number),
+      rounds_before_(rounds_before),
       done_(steps_.size(), 0) {
-  if (rounds < 1 || rounds >= std::int64_t{1} << 32 || done_.size() < 2 || done_.size() > most_steps) {
+  if (rounds < 1 || done_.size() < 2 || done_.size() > most_steps) {
     throw std::logic_error("a shared exchange has two or three steps and at least one round");
   }
 }
@@ -96,7 +96,8 @@ std::shared_ptr<SharedExchange> SharedExchange::start(std::shared_ptr<SharedChan
                                                       std::int64_t rounds, std::vector<Step> steps) {
   SharedChannel& c = *channel;
   auto exchange = std::make_shared<SharedExchange>(std::move(channel), std::move(operation), rounds, std::move(steps),
-                                                   c.started_);
+                                                   c.started_, c.rounds_);
+  c.rounds_ += rounds;
   c.board(c.rank()).started.store(++c.started_, std::memory_order_release);
   Progress::instance().add(exchange);
   return exchange;
@@ -122,13 +123,13 @@ bool SharedExchange::may_do(std::size_t step) const { return done_[step] < round
 std::vector<int> SharedExchange::holding_up(std::size_t step) const {
   const std::int64_t round = done_[step];
   std::size_t before = step - 1;
-  std::uint64_t needed = position(number_, round + 1);
+  std::int64_t needed = rounds_before_ + round + 1;
   if (step == 0) {
     if (round < SharedChannel::slots) {
       return channel_->without([&](const auto& board) { return board.finished.load(std::memory_order_acquire) >= number_; });
     }
     before = done_.size() - 1;
-    needed = position(number_, round + 1 - SharedChannel::slots);
+    needed -= SharedChannel::slots;
   }
   return channel_->without([&](const auto& board) { return board.done[before].load(std::memory_order_acquire) >= needed; });
 }
@@ -151,7 +152,7 @@ bool SharedExchange::advance() {
       if (step-- == 0) return false;
       if (step == 1 && done_[1] == 0) check_agreement();
       steps_[step](done_[step]);
-      own.done[step].store(position(number_, ++done_[step]), std::memory_order_release);
+      own.done[step].store(rounds_before_ + ++done_[step], std::memory_order_release);
       has_moved();
     }
   } catch (...) {

@@ -54,6 +54,7 @@ class SharedChannel {
   std::int64_t slot_bytes_;
   bool read_directly_;
   std::uint64_t started_ = 0;               ///< collectives
+  std::int64_t rounds_ = 0;                 ///< of all that were started
   std::atomic<std::uint64_t> finished_ = 0; ///< so the number of the one whose turn it is
   std::atomic<bool> failed_ = false;
 };
@@ -71,7 +72,7 @@ class SharedExchange : public Task {
                                                std::int64_t rounds, std::vector<Step> steps);
 
   SharedExchange(std::shared_ptr<SharedChannel> channel, std::string operation, std::int64_t rounds,
-                 std::vector<Step> steps, std::uint64_t number);
+                 std::vector<Step> steps, std::uint64_t number, std::int64_t rounds_before);
 
   const std::string& operation() const override { return operation_; }
   std::vector<int> waits_for() const override;
@@ -89,6 +90,7 @@ class SharedExchange : public Task {
   std::int64_t rounds_;
   std::vector<Step> steps_;
   std::uint64_t number_;                  ///< of the group's collectives
+  std::int64_t rounds_before_;            ///< of those before it
   std::vector<std::int64_t> done_;        ///< rounds, of each step
   bool announced_ = false;
 };
