@@ -52,10 +52,15 @@ TEST_P(Conformance, HalfSumsAreRoundedOnce) {
   for (const std::int64_t count : {4, 40000}) {
     for (const auto type : {at::kBFloat16, at::kHalf}) {
       const double large = type == at::kHalf ? 2048 : 256;
-      at::Tensor t = at::full({count}, rank_ == 0 ? large : 1.0, at::TensorOptions(communicator_->device()).dtype(type));
+      const at::TensorOptions options = at::TensorOptions(communicator_->device()).dtype(type);
+      at::Tensor t = at::full({count}, rank_ == 0 ? large : 1.0, options);
       communicator_->all_reduce(t, Reduction::sum)->wait();
       const at::Tensor expected = at::full({count}, large + size_ - 1, at::kFloat).to(type);
       EXPECT_TRUE(same(t, expected)) << at::toString(type) << ": " << t[0].item<double>();
+      const at::Tensor input = at::full({size_ * count}, rank_ == 0 ? large : 1.0, options);
+      at::Tensor part = at::zeros({count}, options);
+      communicator_->reduce_scatter(part, input, Reduction::sum)->wait();
+      EXPECT_TRUE(same(part, expected)) << "reduce_scatter of " << at::toString(type) << ": " << part[0].item<double>();
     }
   }
 }
