@@ -27,6 +27,9 @@ foreach(needed nccl/include/nccl.h cu13/include/cuda_runtime_api.h cu13/include/
       "MEDFUSE_NVIDIA=DIR (environment of launch/build.sh, or -D) to the folder of the CUDA 13 wheels")
   endif()
 endforeach()
+# For launch/bundle.sh, which leaves out what comes with LibTorch. A wheel's libraries look for NVIDIA's beside it, too.
+cmake_path(GET torch_root PARENT_PATH torch_neighbours)
+file(WRITE "${CMAKE_BINARY_DIR}/torch_folders" "${torch_root}\n${nvidia_root}\n${torch_neighbours}/nvidia\n")
 
 add_library(torch_deps INTERFACE)
 add_library(medfuse::torch ALIAS torch_deps)

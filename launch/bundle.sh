@@ -10,9 +10,10 @@ if [ $# -ne 1 ]; then
 fi
 root=$(cd "$(dirname "$0")/.." && pwd)
 program=$root/build/launch/medfuse
+folders=$root/build/torch_folders
 target=$1
-if [ ! -x "$program" ]; then
-  printf 'bundle: %s is not there; run launch/build.sh first\n' "$program" >&2
+if [ ! -x "$program" ] || [ ! -f "$folders" ]; then
+  printf 'bundle: %s or %s is not there; run launch/build.sh first\n' "$program" "$folders" >&2
   exit 2
 fi
 if [ -e "$target" ]; then
@@ -21,10 +22,21 @@ if [ -e "$target" ]; then
 fi
 mkdir -p "$target"/bin "$target"/lib "$target"/openmpi "$target"/pmix
 
-# Of what ldd finds, all but the C library, which goes with the machine, and what comes with torch.
+# Of what ldd finds, all but the C library, which goes with the machine, and what comes with the torch of the build.
 resolved() {
   awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
-    grep -v -e /site-packages/ -e '/\(libc\|libm\|libdl\|librt\|libutil\|libpthread\|libresolv\)\.so' -e /ld-linux
+    grep -v -e '/\(libc\|libm\|libdl\|librt\|libutil\|libpthread\|libresolv\)\.so' -e /ld-linux | without_torch
+}
+without_torch() {
+  local library folder prefix torch
+  mapfile -t torch < <(xargs -d '\n' realpath -m <"$folders")
+  while read -r library; do
+    folder=$(realpath "${library%/*}")/
+    for prefix in "${torch[@]}"; do
+      if [[ $folder == "$prefix"/* ]]; then continue 2; fi
+    done
+    printf '%s\n' "$library"
+  done
 }
 
 cp "$program" "$target/bin/medfuse"

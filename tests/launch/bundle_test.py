@@ -38,8 +38,9 @@ class Bundle(unittest.TestCase):
         cls.scratch.cleanup()
 
     @staticmethod
-    def bundle(folder):
-        return subprocess.run([ROOT / "launch" / "bundle.sh", folder], capture_output=True, text=True)
+    def bundle(folder, **environment):
+        return subprocess.run([ROOT / "launch" / "bundle.sh", folder], capture_output=True, text=True,
+                              env=os.environ | environment)
 
     def start(self, *arguments, python=sys.executable, hidden=True):
         command = [self.folder / "medfuse", *arguments]
@@ -63,6 +64,19 @@ class Bundle(unittest.TestCase):
                           "--text.model", os.environ["MEDFUSE_WEIGHTS"])
         self.assertEqual(pack.returncode, 0, pack.stderr)
         self.assertTrue((packed / "index.json").exists())
+
+    def test_leaves_out_torch_wherever_it_lies(self):
+        names = sorted(path.name for path in (self.folder / "lib").iterdir())
+        self.assertIn("libmpi.so.40", names)
+        self.assertFalse([name for name in names if name.startswith(("libtorch", "libc10", "libcuda", "libnccl"))])
+        # The same torch under another name, by which the program finds it.
+        torch = pathlib.Path((ROOT / "build" / "torch_folders").read_text().splitlines()[0])
+        elsewhere = pathlib.Path(self.scratch.name) / "elsewhere"
+        elsewhere.symlink_to(torch.parent)
+        again = pathlib.Path(self.scratch.name) / "again"
+        made = self.bundle(again, LD_LIBRARY_PATH=str(elsewhere / torch.name / "lib"))
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.assertEqual(sorted(path.name for path in (again / "lib").iterdir()), names)
 
     def test_says_which_torch_it_needs(self):
         none = self.start("info", python="/bin/false", hidden=False)
