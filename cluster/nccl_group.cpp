@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/without_signals.h"
 
 namespace medfuse::cluster {
 
@@ -155,7 +156,10 @@ void NcclGroup::watch(const std::string& operation, std::function<bool()> finish
     std::lock_guard lock(mutex_);
     if (watched_.empty()) front_since_ = Clock::now();
     watched_.push_back({operation, std::move(finished)});
-    if (!watcher_.joinable()) watcher_ = std::thread([this] { watch_loop(); });
+    if (!watcher_.joinable()) {
+      const WithoutSignals inherited;
+      watcher_ = std::thread([this] { watch_loop(); });
+    }
   }
   changed_.notify_all();
 }
