@@ -13,6 +13,16 @@ namespace {
 
 using nlohmann::json;
 
+// The most that a file may ask for: several times what the largest published models have, and so little that no product
+// of sizes overflows and whatever goes through all blocks ends soon.
+constexpr std::int64_t most_words = 1 << 24;
+constexpr std::int64_t most_width = 1 << 18;
+constexpr std::int64_t most_inner_width = 1 << 20;
+constexpr std::int64_t most_blocks = 512;
+constexpr std::int64_t most_heads = 1 << 12;
+constexpr std::int64_t most_head_width = 1 << 12;
+constexpr std::int64_t most_positions = INT32_MAX;
+
 /// Reads keys of one JSON object; errors name the file and the key.
 class Keys {
  public:
@@ -25,13 +35,16 @@ class Keys {
     return found == object_.end() || found->is_null() ? nullptr : &*found;
   }
 
-  std::int64_t positive(const char* key) const {
+  std::int64_t size(const char* key, std::int64_t most) const {
     const json* const value = need(key);
-    if (!value->is_number_integer() || *value < 1 || *value > INT32_MAX) fail(key, "must be a positive whole number");
+    if (!value->is_number_integer() || *value < 1 || *value > most) {
+      const std::string found = value->is_number() ? value->dump() : std::string("a ") + value->type_name();
+      fail(key, fmt::format("is {}, but must be a whole number from 1 to {}", found, most));
+    }
     return value->get<std::int64_t>();
   }
-  std::int64_t positive(const char* key, std::int64_t otherwise) const {
-    return find(key) ? positive(key) : otherwise;
+  std::int64_t size(const char* key, std::int64_t most, std::int64_t otherwise) const {
+    return find(key) ? size(key, most) : otherwise;
   }
 
   double real(const char* key) const {
@@ -90,7 +103,7 @@ void read_rope_type(LlamaConfig& config, const Keys& keys) {
     scaling.factor = keys.real("factor");
     scaling.low_freq_factor = keys.real("low_freq_factor");
     scaling.high_freq_factor = keys.real("high_freq_factor");
-    scaling.original_max_position_embeddings = keys.positive("original_max_position_embeddings");
+    scaling.original_max_position_embeddings = keys.size("original_max_position_embeddings", most_positions);
     if (scaling.high_freq_factor <= scaling.low_freq_factor) {
       keys.fail("high_freq_factor", "must be greater than low_freq_factor");
     }
@@ -125,13 +138,13 @@ LlamaConfig read_llama_config(const std::filesystem::path& folder) {
   refuse_unsupported(keys);
 
   LlamaConfig config;
-  config.vocab_size = keys.positive("vocab_size");
-  config.hidden_size = keys.positive("hidden_size");
-  config.intermediate_size = keys.positive("intermediate_size");
-  config.num_hidden_layers = keys.positive("num_hidden_layers");
-  config.num_attention_heads = keys.positive("num_attention_heads");
-  config.num_key_value_heads = keys.positive("num_key_value_heads", config.num_attention_heads);
-  config.max_position_embeddings = keys.positive("max_position_embeddings", 2048);
+  config.vocab_size = keys.size("vocab_size", most_words);
+  config.hidden_size = keys.size("hidden_size", most_width);
+  config.intermediate_size = keys.size("intermediate_size", most_inner_width);
+  config.num_hidden_layers = keys.size("num_hidden_layers", most_blocks);
+  config.num_attention_heads = keys.size("num_attention_heads", most_heads);
+  config.num_key_value_heads = keys.size("num_key_value_heads", most_heads, config.num_attention_heads);
+  config.max_position_embeddings = keys.size("max_position_embeddings", most_positions, 2048);
   config.rms_norm_eps = keys.real("rms_norm_eps", 1e-6);
   config.tie_word_embeddings = keys.flag("tie_word_embeddings");
   if (config.num_attention_heads % config.num_key_value_heads != 0) {
@@ -140,7 +153,7 @@ LlamaConfig read_llama_config(const std::filesystem::path& folder) {
   if (!keys.find("head_dim") && config.hidden_size % config.num_attention_heads != 0) {
     keys.fail("num_attention_heads", "must divide hidden_size where head_dim is not given");
   }
-  config.head_dim = keys.positive("head_dim", config.hidden_size / config.num_attention_heads);
+  config.head_dim = keys.size("head_dim", most_head_width, config.hidden_size / config.num_attention_heads);
   if (config.head_dim % 2 != 0) keys.fail("head_dim", "must be even");
 
   config.rope_theta = keys.real("rope_theta", 10000);

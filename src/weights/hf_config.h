@@ -34,8 +34,9 @@ struct LlamaConfig {
 };
 
 /// Reads and checks config.json. Takes `rope_parameters` (transformers 5) as well as `rope_theta` + `rope_scaling`.
-/// Throws Error(data) naming file and key for a missing or ill-typed key and for what is not supported: another
-/// model_type than llama, biases, another activation than silu, another rope type than default, linear or llama3.
+/// Throws Error(data) naming file and key for a missing or ill-typed key, for a size that no model has, and for what is not
+/// supported: another model_type than llama, biases, another activation than silu, another rope type than default, linear
+/// or llama3.
 LlamaConfig read_llama_config(const std::filesystem::path& folder);
 
 }  // namespace medfuse::weights

@@ -64,6 +64,14 @@ class Plan(unittest.TestCase):
         self.refused(plan("--recompute", "some"), 2, "recompute")
         self.refused(plan(ranks=2), 2, "without mpirun")
 
+    def test_a_model_without_end_is_refused_at_once(self):
+        with tempfile.TemporaryDirectory() as folder:
+            text = (SHAPES / "llama-3-8b" / "config.json").read_text()
+            endless = text.replace('"num_hidden_layers": 32', '"num_hidden_layers": 1000000000')
+            (pathlib.Path(folder) / "config.json").write_text(endless)
+            self.refused(plan(model=folder, timeout=30), 3, f"{folder}/config.json", "num_hidden_layers", "1000000000",
+                         "1 to 512")
+
     def test_machine_files_are_checked(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "mine.cfg"

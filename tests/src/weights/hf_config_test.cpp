@@ -105,5 +105,26 @@ TEST_F(HfConfigTest, NamesFileAndKeyOfWhatItRefuses) {
   EXPECT_THROW(read_llama_config(folder_), Error);
 }
 
+TEST_F(HfConfigTest, NamesTheRangeOfASizeThatNoModelHas) {
+  const struct {
+    const char* key;
+    std::int64_t most;
+  } cases[] = {{"vocab_size", 1 << 24},        {"hidden_size", 1 << 18},         {"intermediate_size", 1 << 20},
+               {"num_hidden_layers", 512},     {"num_attention_heads", 1 << 12}, {"num_key_value_heads", 1 << 12},
+               {"head_dim", 1 << 12},          {"max_position_embeddings", INT32_MAX}};
+  good_["head_dim"] = 16;  // so that any number of heads goes with the width
+  for (const auto& test : cases) {
+    json config = good_;
+    if (std::string(test.key) == "num_key_value_heads") config["num_attention_heads"] = test.most;
+    config[test.key] = test.most;
+    EXPECT_NO_THROW(read(config)) << test.key;
+    for (const json& value : {json(test.most + 1), json(1000000000000), json(UINT64_MAX), json(0)}) {
+      config[test.key] = value;
+      EXPECT_THAT(error_of(config), AllOf(HasSubstr("config.json"), HasSubstr(test.key), HasSubstr("is " + value.dump()),
+                                          HasSubstr("from 1 to " + std::to_string(test.most))));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace medfuse::weights
