@@ -89,8 +89,12 @@ class ExportCommand : public Command {
     if (kind_ == "adapter" && options.text.lora.rank == 0) {
       usage_error("--kind adapter: the run {} has no adapters (text.lora_rank 0); use --kind merged", run_);
     }
-    std::int64_t step = 0;
-    const weights::AdaptedEncoder encoder = read_encoder(options, step);
+    train::Loaded standing;
+    const weights::AdaptedEncoder encoder = read_encoder(options, standing);
+    const std::string where = train::unfinished(standing, options.stages);
+    if (!where.empty() && checkpoint_ == "newest") {
+      fmt::print(stderr, "medfuse: warning: {}: training has not finished ({})\n", run_, where);
+    }
     weights::PartialFolder folder(output_);
     std::string what = "adapter";
     if (kind_ == "merged") {
@@ -102,12 +106,13 @@ class ExportCommand : public Command {
     }
     const fs::path run_path = fs::absolute(fs::path(run_) / ".").lexically_normal().parent_path();
     const std::string run_name = run_path.filename().string();
-    write_file_atomically(folder.beside() / "README.md", export_card(encoder, run_name, step, kind_ == "merged"));
+    write_file_atomically(folder.beside() / "README.md",
+                          export_card(encoder, run_name, standing.step, where, kind_ == "merged"));
     folder.commit();
-    fmt::print("{} of step {} written to {}\n", what, step, output_);
+    fmt::print("{} of step {} written to {}\n", what, standing.step, output_);
   }
 
-  weights::AdaptedEncoder read_encoder(const train::TrainOptions& options, std::int64_t& step) const {
+  weights::AdaptedEncoder read_encoder(const train::TrainOptions& options, train::Loaded& standing) const {
     weights::AdaptedEncoder encoder;
     encoder.base = fs::absolute(model_.empty() ? options.text.model : model_).lexically_normal();
     encoder.alpha = options.text.lora.alpha;
@@ -116,7 +121,7 @@ class ExportCommand : public Command {
     const auto load = [&](const checkpoint::Reader& reader) {
       train::check_settings_of(reader, run_);
       encoder.adapters = read_adapters(reader);
-      step = reader.step();
+      standing = train::standing_of(reader);
     };
     const auto warn = [](const std::string& line) { fmt::print(stderr, "medfuse: warning: {}\n", line); };
     if (!checkpoint::load_chosen(checkpoints, checkpoint_, checkpoint::Team::alone(), load, warn)) {

@@ -29,12 +29,13 @@ embedding = states[-1][0, -1]
 }  // namespace
 
 std::string export_card(const weights::AdaptedEncoder& encoder, const std::string& run, std::int64_t step,
-                        bool merged) {
+                        const std::string& unfinished, bool merged) {
   const bool cut = encoder.layers < encoder.base_layers;
   std::string card = fmt::format("# Text encoder of the medfuse run {}\n\n", run);
   card += merged ? "Llama-family encoder of clinical text; what LoRA learned is merged into the weights.\n\n"
                  : "LoRA adapter of a Llama-family encoder of clinical text.\n\n";
   card += fmt::format("- Base model: `{}`\n- Run: {}, step {}\n", encoder.base.string(), run, step);
+  if (!unfinished.empty()) card += fmt::format("- From before the end of training: {}\n", unfinished);
   if (cut) card += fmt::format("- Blocks: the first {} of the base's {}\n", encoder.layers, encoder.base_layers);
   if (!encoder.adapters.empty()) {
     card += fmt::format("- LoRA: rank {}, alpha {}, {} projections\n", encoder.rank(), encoder.alpha,

@@ -67,13 +67,12 @@ namespace {
 
 /// What such a model says looks like any other result.
 void warn_if_unfinished(const std::string& run, const OpenRun& open) {
-  const auto& trained = open.loaded.stages;
   const auto& planned = open.options.stages;
-  if (!open.loaded.in_part && trained.size() >= planned.size()) return;
+  const std::string where = train::unfinished(open.loaded, planned);
+  if (where.empty()) return;
   const bool fusion_to_come =
       !open.loaded.fused() && std::find(planned.begin(), planned.end(), "fusion") != planned.end();
-  fmt::print(stderr, "medfuse: warning: {}: training has not finished (stage {}, step {} of all stages){}\n", run,
-             trained.empty() ? planned.front() : trained.back(), open.loaded.step,
+  fmt::print(stderr, "medfuse: warning: {}: training has not finished ({}){}\n", run, where,
              fusion_to_come ? ": the text encoder speaks alone, labs are not used yet" : "");
 }
 

@@ -108,6 +108,21 @@ void check_settings_of(const checkpoint::Reader& reader, const fs::path& run) {
   }
 }
 
+Loaded standing_of(const checkpoint::Reader& reader) {
+  Loaded loaded;
+  loaded.step = reader.step();
+  loaded.stages = reader.extra().value("stages_finished", std::vector<std::string>{});
+  loaded.in_part = reader.extra().value("step", std::int64_t{0}) > 0;
+  if (loaded.in_part) loaded.stages.push_back(reader.extra().value("stage", ""));
+  return loaded;
+}
+
+std::string unfinished(const Loaded& loaded, const std::vector<std::string>& stages) {
+  if (!loaded.in_part && loaded.stages.size() >= stages.size()) return {};
+  return fmt::format("stage {}, step {} of all stages", loaded.stages.empty() ? stages.front() : loaded.stages.back(),
+                     loaded.step);
+}
+
 Loaded load_trained(model::MedfuseModel& model, const fs::path& run, Ranks ranks, const std::string& which) {
   const fs::path checkpoints = run / "checkpoints";
   Loaded loaded;
@@ -115,10 +130,7 @@ Loaded load_trained(model::MedfuseModel& model, const fs::path& run, Ranks ranks
   const auto load = [&](const checkpoint::Reader& reader) {
     check_settings_of(reader, run);
     for (const auto& block : trainable_blocks(model)) reader.read_into(block);
-    loaded.step = reader.step();
-    loaded.stages = reader.extra().value("stages_finished", std::vector<std::string>{});
-    loaded.in_part = reader.extra().value("step", std::int64_t{0}) > 0;
-    if (loaded.in_part) loaded.stages.push_back(reader.extra().value("stage", ""));
+    loaded = standing_of(reader);
   };
   const auto warn = [&](const std::string& line) {
     if (ranks.world.rank() == 0) fmt::print(stderr, "medfuse: warning: {}\n", line);

@@ -32,6 +32,12 @@ struct Loaded {
   bool fused() const { return !stages.empty() && stages.back() == "fusion"; }
 };
 
+/// What the checkpoint says of itself.
+Loaded standing_of(const checkpoint::Reader& reader);
+
+/// "stage encoders, step 3 of all stages" where it has come no farther of the `stages` of its run; empty at their end.
+std::string unfinished(const Loaded& loaded, const std::vector<std::string>& stages);
+
 /// The trainable parameters of MedfuseModel::trainable(prefixes), as they lie on this rank.
 std::vector<NamedTensor> trainable_parts(const model::MedfuseModel& model, const std::vector<std::string>& prefixes = {});
 

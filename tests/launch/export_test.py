@@ -149,6 +149,20 @@ class Export(unittest.TestCase):
         self.assertEqual(sorted(config["target_modules"]), ["down_proj", "q_proj", "v_proj"])
         self.assertIn("num_hidden_layers=2", (adapter / "README.md").read_text())
 
+    def test_run_in_the_middle(self):
+        run = self.path / "begun"
+        stopped = medfuse("train", "--config", self.config, "--data.path", self.packed, "--run", run, "--stop.after",
+                          "0.001")
+        self.assertEqual(stopped.code, 85, stopped.err)
+        where = "stage encoders, step 1 of all stages"
+        for kind in ("merged", "adapter"):
+            output = self.path / f"begun-{kind}"
+            result = medfuse("export", "--run", run, "--output", output, "--kind", kind)
+            self.assertEqual(result.code, 0, result.err)
+            self.assertEqual(result.errors, [f"medfuse: warning: {run}: training has not finished ({where})"])
+            self.assertIn(where, (output / "README.md").read_text())
+        self.assertNotIn("of all stages", (self.export(self.whole, "ended") / "README.md").read_text())
+
     def test_adapter_on_a_bare_encoder(self):
         for run, blocks in ((self.whole, 3), (self.cut, 2)):
             adapter = self.export(run, run.name + "-for-bare", "--kind", "adapter")
