@@ -20,16 +20,17 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, LlamaCo
 from medfuse_cli import ENVIRONMENT, PROGRAM, WEIGHTS, medfuse, small_tables, write_config
 
 LINES = ["chest pain", "Shortness of breath for three days, no fever.", "metoprolol 25 mg, aspirin; hx of COPD", "x"]
-TOLERANCE = 1e-4
+TOLERANCE = 2e-5  # all compute in float32 and were up to 4e-6 apart
 
 
-def small_base(folder):
-    """A Llama model of three small blocks with random weights and an output head of its own, for the real tokenizer."""
+def small_base(folder, dtype=torch.float32, tied=False):
+    """A Llama model of three small blocks with random weights, for the real tokenizer; its output head is its own, or
+    its embedding."""
     torch.manual_seed(3)
     config = LlamaConfig(vocab_size=49152, hidden_size=64, intermediate_size=96, num_hidden_layers=3,
-                         num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False, initializer_range=0.1,
+                         num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=tied, initializer_range=0.1,
                          bos_token_id=1, eos_token_id=2, dtype="float32")
-    LlamaForCausalLM(config).save_pretrained(folder)
+    LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(WEIGHTS / name, folder)
     return folder
@@ -95,20 +96,23 @@ class Export(unittest.TestCase):
         with h5py.File(output) as file:
             return torch.tensor(file["embedding"][...])
 
-    def check_both_kinds(self, run, blocks):
+    def check_both_kinds(self, run, blocks, base=None):
         """Merged, adapter on the base and medfuse agree; training has moved the embeddings far beyond the tolerance."""
+        base_folder = base or self.base
         expected = self.embeddings(run)
-        folder = self.export(run, run.name + "-merged")
+        folder = self.export(run, run.name + "-merged", "--dtype", "f32")
         merged, loading = AutoModel.from_pretrained(folder, output_loading_info=True)
         self.assertEqual(set(loading["missing_keys"]), set())
         tokenizer = AutoTokenizer.from_pretrained(folder)
         self.assertLess(distance(self.last_states(merged, tokenizer), expected), TOLERANCE)
-        untrained = self.last_states(AutoModel.from_pretrained(self.base, num_hidden_layers=blocks))
+        untrained = AutoModel.from_pretrained(base_folder, num_hidden_layers=blocks, dtype=torch.float32)
+        untrained = self.last_states(untrained)
         self.assertGreater(distance(untrained, expected), 100 * TOLERANCE)
 
         adapter = self.export(run, run.name + "-adapter", "--kind", "adapter")
-        base = AutoModelForCausalLM.from_pretrained(self.base, num_hidden_layers=blocks)
-        adapted = PeftModel.from_pretrained(base, adapter)
+        model = AutoModelForCausalLM.from_pretrained(base_folder, num_hidden_layers=blocks, dtype=torch.float32)
+        tied = model.config.tie_word_embeddings
+        adapted = PeftModel.from_pretrained(model, adapter)
         for line in LINES:
             for mine, theirs in zip(self.states(merged, line), self.states(adapted, line), strict=True):
                 # Between blocks states grow; behind the last norm they are about 1.
@@ -121,6 +125,8 @@ class Export(unittest.TestCase):
 
         ours = load_file(folder / "model.safetensors")
         theirs = adapted.merge_and_unload().state_dict()
+        if tied:
+            del theirs["lm_head.weight"]
         self.assertEqual(ours.keys(), theirs.keys())
         for name, value in ours.items():
             self.assertLess(distance(value, theirs[name]), 1e-5, name)
@@ -148,6 +154,29 @@ class Export(unittest.TestCase):
         self.assertEqual(config["layers_to_transform"], [1])
         self.assertEqual(sorted(config["target_modules"]), ["down_proj", "q_proj", "v_proj"])
         self.assertIn("num_hidden_layers=2", (adapter / "README.md").read_text())
+
+    def test_run_of_four_ranks_that_share_all_there_is_to_share(self):
+        """Tensor groups of two that share tokens too, and weights and adapters in shares over both groups; the base is
+        one whose weights are bfloat16 and whose head is its embedding."""
+        base = small_base(self.path / "tied", torch.bfloat16, tied=True)
+        run = self.path / "shared"
+        self.train(run, "--text.model", base, "--parallel.tensor", 2, "--parallel.sequence", "true", "--parallel.zero",
+                   3, ranks=4)
+        folder, _ = self.check_both_kinds(run, 3, base)
+        model, loading = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+        self.assertEqual(set(loading["missing_keys"]) | set(loading["unexpected_keys"]), set())
+        self.assertIs(model.lm_head.weight, model.model.embed_tokens.weight)
+        # Without --dtype it is the base's, to which the merged weights are rounded once.
+        exact = load_file(folder / "model.safetensors")
+        rounded = load_file(self.export(run, "shared-rounded") / "model.safetensors")
+        self.assertEqual(rounded.keys(), exact.keys())
+        for name, value in rounded.items():
+            self.assertTrue(torch.equal(value, exact[name].to(torch.bfloat16)), name)
+
+    def test_run_of_a_split_encoder_stage(self):
+        run = self.path / "split"
+        self.train(run, "--parallel.layout", "split", "--parallel.lab_ranks", 1, ranks=2)
+        self.check_both_kinds(run, 3)
 
     def test_run_in_the_middle(self):
         run = self.path / "begun"
