@@ -1,5 +1,7 @@
 #include "src/model/seed.h"
 
+#include <ATen/Parallel.h>
+
 #include <cmath>
 #include <numbers>
 
@@ -16,7 +18,9 @@ void fill(const at::Tensor& parameter, std::uint64_t seed, const std::string& na
   const std::uint64_t base = key({seed, name_counter(name)});
   at::Tensor values = at::empty(parameter.sizes(), at::kDouble);
   double* const out = values.mutable_data_ptr<double>();
-  for (std::int64_t i = 0; i < values.numel(); ++i) out[i] = value(mix(base ^ mix(static_cast<std::uint64_t>(i))));
+  at::parallel_for(0, values.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) out[i] = value(mix(base ^ mix(static_cast<std::uint64_t>(i))));
+  });
   parameter.copy_(values);
 }
 

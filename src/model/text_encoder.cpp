@@ -22,12 +22,13 @@ at::Tensor part_of(const at::Tensor& weight, const WeightRequest& request) {
 }
 
 /// Matrices of variance 1 / columns and norms of one, as functions of seed and name.
-WeightSource random_source(at::ScalarType dtype, std::uint64_t seed) {
-  return [dtype, seed](const WeightRequest& request) {
-    if (request.shape.size() == 1) return at::ones(request.shape, dtype);
+WeightSource random_source(at::ScalarType dtype, std::uint64_t seed, at::Device device) {
+  return [dtype, seed, device](const WeightRequest& request) {
+    if (request.shape.size() == 1) return at::ones(request.shape, at::device(device).dtype(dtype));
     at::Tensor weight = at::empty(request.shape, dtype);
     seed_uniform(weight, std::sqrt(3.0 / static_cast<double>(request.shape[1])), seed, request.name);
-    return request.span.whole() ? weight : part_of(weight, request).clone(at::MemoryFormat::Contiguous);
+    if (!request.span.whole()) weight = part_of(weight, request).clone(at::MemoryFormat::Contiguous);
+    return weight.to(device);
   };
 }
 
@@ -65,11 +66,12 @@ std::vector<std::int64_t> host_lengths(const at::Tensor& tokens_BL, const at::Te
 }  // namespace
 
 TextEncoder::TextEncoder(const TextOptions& options, const weights::LlamaConfig& config, at::ScalarType dtype,
-                         std::uint64_t seed, const TensorParallelPtr& ranks, const WeightStorePtr& store)
+                         std::uint64_t seed, const TensorParallelPtr& ranks, const WeightStorePtr& store,
+                         at::Device device)
     : config_(config) {
   check_dtype(dtype);
   model_ = register_module(
-      "model", std::make_shared<LlamaModel>(options, config, seed, random_source(dtype, seed), ranks, store));
+      "model", std::make_shared<LlamaModel>(options, config, seed, random_source(dtype, seed, device), ranks, store));
 }
 
 TextEncoder::TextEncoder(const TextOptions& options, const weights::LlamaConfig& config,

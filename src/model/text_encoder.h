@@ -23,10 +23,12 @@ class LlamaModel;
 /// model.layers.0.self_attn.q_proj.weight (buffer), model.layers.0.self_attn.q_proj.lora_A.weight (parameter).
 class TextEncoder : public torch::nn::Module {
  public:
-  /// Random base weights, a function of the seed: for tests and dry runs. `store` takes the embedding and the blocks into
-  /// its care, one after the other as they are made.
+  /// Random base weights, a function of the seed: for tests and dry runs. Each goes to `device` once it is made, so
+  /// that the host never holds more than one. `store` takes the embedding and the blocks into its care, one after the
+  /// other as they are made.
   TextEncoder(const TextOptions& options, const weights::LlamaConfig& config, at::ScalarType dtype, std::uint64_t seed,
-              const TensorParallelPtr& ranks = no_tensor_parallel(), const WeightStorePtr& store = nullptr);
+              const TensorParallelPtr& ranks = no_tensor_parallel(), const WeightStorePtr& store = nullptr,
+              at::Device device = at::kCPU);
   /// Base weights from `weights` (names with or without the leading "model."); those of type `dtype` stay in the
   /// mapping, others are converted. Throws Error(data) for a missing tensor or another shape than config.json says,
   /// Error(usage) for options that do not fit the model.
