@@ -1,21 +1,11 @@
 #include "bench/alternate.h"
 
-#include <algorithm>
 #include <chrono>
 
+#include "bench/median.h"
 #include "cluster/mpi_calls.h"
 
 namespace medfuse::bench {
-
-namespace {
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-}  // namespace
 
 std::vector<double> alternate(cluster::Process& process, std::int64_t rounds, std::int64_t repeats,
                               const std::vector<std::function<void()>>& ways) {

@@ -14,6 +14,7 @@
 #include "base/descriptor.h"
 #include "base/stopwatch.h"
 #include "bench/arguments.h"
+#include "bench/median.h"
 #include "cluster/mpi_communicator.h"
 #include "cluster/together.h"
 #include "src/checkpoint/background_writer.h"
@@ -24,11 +25,6 @@ namespace medfuse::bench {
 namespace {
 
 namespace fs = std::filesystem;
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + std::ssize(values) / 2, values.end());
-  return values[values.size() / 2];
-}
 
 /// A training step in small: products, and the ranks' word with each other behind it.
 class Steps {
