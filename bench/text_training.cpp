@@ -15,8 +15,6 @@ namespace medfuse::bench {
 
 namespace {
 
-constexpr std::int64_t diseases = 10;
-
 std::vector<train::NamedTensor> trainable(const model::TextEncoder& text, const torch::nn::Linear& head) {
   const auto parts = model::split_parameters(text);
   std::vector<train::NamedTensor> all;
@@ -28,8 +26,15 @@ std::vector<train::NamedTensor> trainable(const model::TextEncoder& text, const 
   return all;
 }
 
-model::TensorParallelPtr tensor_ranks(const train::Ranks& ranks) {
-  return ranks.tensor_device ? train::tensor_parallel(*ranks.tensor_device) : model::no_tensor_parallel();
+std::shared_ptr<model::TextEncoder> make_text(const train::TrainOptions& options, const weights::LlamaConfig* shape,
+                                              const train::Ranks& ranks) {
+  const at::ScalarType type = model::compute_type(options.precision);
+  const auto tensor = ranks.tensor_device ? train::tensor_parallel(*ranks.tensor_device, options.parallel.sequence)
+                                          : model::no_tensor_parallel();
+  const auto store = train::weight_store(ranks);
+  if (shape == nullptr) return model::TextEncoder::load(options.text, type, options.seed, tensor, store);
+  return std::make_shared<model::TextEncoder>(options.text, *shape, type, options.seed, tensor, store,
+                                              ranks.device.device());
 }
 
 train::Ranks with_shards(const train::TrainOptions& options, train::Ranks ranks) {
@@ -40,24 +45,31 @@ train::Ranks with_shards(const train::TrainOptions& options, train::Ranks ranks)
 }  // namespace
 
 TextTraining::TextTraining(const train::TrainOptions& options, const TextWork& work, train::Ranks given)
-    : TextTraining(options, work, with_shards(options, given), Prepared{}) {}
+    : TextTraining(options, nullptr, work, with_shards(options, given)) {}
 
-TextTraining::TextTraining(const train::TrainOptions& options, const TextWork& work, train::Ranks ranks, Prepared)
-    : text_(model::TextEncoder::load(options.text, model::compute_type(options.precision), options.seed,
-                                     tensor_ranks(ranks), train::weight_store(ranks))),
+TextTraining::TextTraining(const train::TrainOptions& options, const weights::LlamaConfig& shape, const TextWork& work,
+                           train::Ranks given)
+    : TextTraining(options, &shape, work, with_shards(options, given)) {}
+
+TextTraining::TextTraining(const train::TrainOptions& options, const weights::LlamaConfig* shape, const TextWork& work,
+                           train::Ranks ranks)
+    : text_(make_text(options, shape, ranks)),
       head_(text_->width(), diseases),
       decisions_(static_cast<double>(work.texts * ranks.size() * diseases)) {
+  const at::Device device = ranks.device.device();
   text_->set_recompute(model::recompute_mode(options.recompute));
+  text_->to(device);
+  head_->to(device);
   {
     const torch::NoGradGuard no_grad;  // copies of one head are the same
     head_->weight.zero_();
     head_->bias.zero_();
   }
   torch::manual_seed(1 + ranks.rank());
-  tokens_BL_ = at::randint(text_->config().vocab_size, {work.texts, work.tokens}, at::kLong);
+  tokens_BL_ = at::randint(text_->config().vocab_size, {work.texts, work.tokens}, at::kLong).to(device);
   lengths_B_ = at::full({work.texts}, work.tokens, at::kLong);
-  labels_BK_ = at::randint(2, {work.texts, diseases}, at::kFloat);
-  keys_B_ = at::randint(1 << 30, {work.texts}, at::kLong);
+  labels_BK_ = at::randint(2, {work.texts, diseases}, at::kFloat).to(device);
+  keys_B_ = at::randint(1 << 30, {work.texts}, at::kLong).to(device);
   updater_ = std::make_unique<train::Updater>(
       "text", std::vector<train::ParameterGroup>{{trainable(*text_, head_), 1, options.weight_decay}}, options.adam,
       train::schedule(options, options.learning_rate, 1000), options.clip, options.parallel, ranks);
@@ -65,7 +77,7 @@ TextTraining::TextTraining(const train::TrainOptions& options, const TextWork& w
 
 void TextTraining::step() {
   const at::Tensor embedding_BD = text_->embed(tokens_BL_, lengths_B_, {keys_B_});
-  const at::Tensor loss = train::label_loss_sum(head_->forward(embedding_BD), labels_BK_) / decisions_;
+  const at::Tensor loss = train::label_loss_sum(head_->forward(embedding_BD.to(at::kFloat)), labels_BK_) / decisions_;
   updater_->prepare(/*last=*/true);
   loss.backward();
   const double norm = updater_->reduce();

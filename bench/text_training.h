@@ -14,6 +14,8 @@
 
 namespace medfuse::bench {
 
+inline constexpr std::int64_t diseases = 10;
+
 struct TextWork {
   std::int64_t texts = 16;    ///< of a rank in a step, all in one pass
   std::int64_t tokens = 113;  ///< of a text
@@ -23,13 +25,17 @@ class TextTraining {
  public:
   /// Reads options.text.model. Every rank of a tensor group gets the same texts, of random tokens. The groups outlive it.
   TextTraining(const train::TrainOptions& options, const TextWork& work, train::Ranks ranks);
+  /// The same with random weights of this shape, in its place.
+  TextTraining(const train::TrainOptions& options, const weights::LlamaConfig& shape, const TextWork& work,
+               train::Ranks ranks);
   /// Forward, backward, reduction and update. Collective over the ranks. Throws Error(numeric) if the gradient's norm is
   /// not finite.
   void step();
 
  private:
-  struct Prepared {};
-  TextTraining(const train::TrainOptions& options, const TextWork& work, train::Ranks ranks, Prepared);
+  /// `shape`: of random weights; null: they are read. `ranks`: with what they share.
+  TextTraining(const train::TrainOptions& options, const weights::LlamaConfig* shape, const TextWork& work,
+               train::Ranks ranks);
 
   std::shared_ptr<model::TextEncoder> text_;
   torch::nn::Linear head_;

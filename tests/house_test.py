@@ -12,7 +12,7 @@ MAY_INCLUDE = {
     "data": {"base", "data"},
     "src": {"base", "cluster", "data", "src"},
     "launch": {"base", "cluster", "data", "src", "launch"},
-    "bench": {"base", "cluster", "data", "src", "bench"},
+    "bench": {"base", "cluster", "data", "src", "launch", "bench"},
 }
 # Within src, from the ground up: a room includes those on its own floor or below.
 FLOORS = [{"ops", "weights"}, {"model", "parallel", "checkpoint"}, {"train"}, {"evaluate", "plan"}]

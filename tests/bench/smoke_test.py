@@ -1,7 +1,10 @@
 """The benchmarks run with tiny sizes: their output has the shape that is documented, and wrong results end them."""
+import json
 import os
+import pathlib
 import re
 import subprocess
+import tempfile
 import unittest
 
 ROOT = os.environ["MEDFUSE_ROOT"]
@@ -15,6 +18,12 @@ def run(*command):
 def program(name, ranks, *arguments):
     return run("mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), f"{BUILD}/bench/medfuse_bench_{name}",
                *arguments)
+
+
+# Its states take more memory than its weights.
+SHAPE = {"model_type": "llama", "vocab_size": 500, "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4,
+         "num_attention_heads": 12, "num_key_value_heads": 6, "head_dim": 16}
+LLAMA = "configs/shapes/llama-3-8b"
 
 
 class Smoke(unittest.TestCase):
@@ -56,9 +65,31 @@ class Smoke(unittest.TestCase):
             self.assertGreater(peaks[mode], float(match[1]))
         self.assertLess(peaks["full"], peaks["none"])
 
+    def test_fine_tuning_takes_the_memory_that_is_planned(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "config.json").write_text(json.dumps(SHAPE))
+            for ranks, more in ((1, []), (1, ["--recompute", "full", "--precision", "bf16"]),
+                                (2, ["--parallel.zero", "3"]),
+                                (2, ["--parallel.tensor", "2", "--parallel.sequence", "true"])):
+                done = program("finetune", ranks, folder, "96", "2", "3", "--device", "cpu", *more)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                job, head, *rows = done.stdout.splitlines()
+                self.assertIn("LoRA rank 16 without dropout, 2 texts of 96 tokens a rank", job)
+                self.assertEqual(head, "figure,measured,planned")
+                figures = {name: (float(measured), float(planned)) for name, measured, planned in
+                           (row.split(",") for row in rows)}
+                self.assertEqual(list(figures), ["step_ms", "tokens_per_second_of_a_rank", "tensors_mib", "rank_mib"])
+                measured, planned = figures["tensors_mib"]
+                self.assertLess(abs(measured / planned - 1), 0.1, (more, measured, planned))
+                share = 2 if "--parallel.tensor" in more else 1
+                for step, rate in zip(figures["step_ms"], figures["tokens_per_second_of_a_rank"]):
+                    self.assertAlmostEqual(rate * step * share / 1e3, 2 * 96, delta=0.1 * 2 * 96)
+
     def test_wrong_arguments_are_usage_errors(self):
         for name, arguments in (("collectives", ["1024"]), ("collectives", ["0", "8", "1"]), ("steps", ["1", "1", "x"]),
-                                ("memory", ["1", "0", "some"])):
+                                ("memory", ["1", "0", "some"]), ("finetune", [LLAMA, "8", "1", "2"]),
+                                ("finetune", [LLAMA, "8", "1", "3", "--parallel.tensor", "5"]),
+                                ("finetune", [LLAMA, "8", "1", "3", "--text.model", "x"])):
             self.assertEqual(program(name, 1, *arguments).returncode, 2, (name, arguments))
 
 
