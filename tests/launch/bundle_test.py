@@ -42,13 +42,23 @@ class Bundle(unittest.TestCase):
         return subprocess.run([ROOT / "launch" / "bundle.sh", folder], capture_output=True, text=True,
                               env=os.environ | environment)
 
-    def start(self, *arguments, python=sys.executable, hidden=True):
-        command = [self.folder / "medfuse", *arguments]
+    def start(self, *arguments, python=sys.executable, hidden=True, program="medfuse", folder=ROOT):
+        command = [self.folder / program, *arguments]
         if hidden:
             command = ["unshare", "-m", "bash", "-c", HIDE, "hide", LIBRARIES, *command]
         # Nothing of mpirun's or the build's may help.
         environment = {"PATH": os.environ["PATH"], "HOME": "/tmp", "MEDFUSE_PYTHON": str(python)}
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+
+    @unittest.skipUnless(may_mount(), "this user may not make mount namespaces")
+    def test_plans_and_measures_with_its_own_configurations(self):
+        model = ["--text.model", "configs/shapes/llama-3-8b"]
+        planned = self.start("plan", "--config", "configs/mimic3.cfg", *model, folder=self.folder)
+        self.assertEqual(planned.returncode, 0, planned.stderr)
+        self.assertIn("H100", planned.stdout)
+        usage = self.start(program="medfuse_bench_finetune", folder=self.folder)
+        self.assertEqual(usage.returncode, 2, usage.stderr)
+        self.assertIn("usage: medfuse_bench_finetune SHAPE TOKENS TEXTS STEPS", usage.stderr)
 
     @unittest.skipUnless(may_mount(), "this user may not make mount namespaces")
     def test_runs_alone_without_the_libraries_of_the_machine(self):
