@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
-#include <numeric>
 #include <stdexcept>
 #include <utility>
 
@@ -26,12 +26,10 @@ std::vector<std::vector<int>> ranks_by_node(const std::vector<std::string>& host
   return nodes;
 }
 
-std::string divisors(int number) {
-  std::string list;
-  for (int d = 1; d <= number; ++d) {
-    if (number % d == 0) list += (list.empty() ? "" : ", ") + std::to_string(d);
-  }
-  return list;
+DegreeLimits limits_of(const std::vector<std::vector<int>>& nodes, const MeshOptions& options) {
+  DegreeLimits limits{.across_nodes = options.across_nodes, .lab_ranks = options.lab_ranks, .model = options.model};
+  for (const auto& ranks : nodes) limits.nodes.push_back(std::ssize(ranks));
+  return limits;
 }
 
 }  // namespace
@@ -55,19 +53,8 @@ MeshLayout lay_out_mesh(const std::vector<std::string>& hosts, const MeshOptions
   const int world = static_cast<int>(hosts.size());
   if (world < 1) throw std::logic_error("a mesh of no ranks");
   const int tensor = options.tensor;
-  if (tensor < 1 || world % tensor != 0) {
-    usage_error("parallel.tensor: {} does not divide the {} ranks; degrees that work: {}", tensor, world, divisors(world));
-  }
   const auto nodes = ranks_by_node(hosts);
-  if (!options.across_nodes) {
-    int common = 0;
-    for (const auto& ranks : nodes) common = std::gcd(common, static_cast<int>(ranks.size()));
-    if (common % tensor != 0) {
-      usage_error("parallel.tensor: groups of {} do not fit into nodes of {} ranks; degrees that work: {} (or allow slow "
-                  "links within a group with parallel.across_nodes = true)",
-                  tensor, nodes.front().size(), divisors(common));
-    }
-  }
+  check_tensor_degree(tensor, limits_of(nodes, options));
   MeshLayout layout{world / tensor, tensor, std::vector<MeshPlace>(hosts.size())};
   if (options.lab_ranks) layout.lab_rows = static_cast<int>(lab_rows(layout.data, tensor, *options.lab_ranks));
   int next = 0;

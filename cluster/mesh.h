@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cluster/communicator.h"
+#include "cluster/tensor_degree.h"
 
 namespace medfuse::cluster {
 
@@ -17,6 +18,7 @@ struct MeshOptions {
   int tensor = 1;             ///< tensor-parallel degree
   bool across_nodes = false;  ///< whether a tensor group may reach over several nodes
   std::optional<int> lab_ranks = {};  ///< split layout: ranks for the labs, 0: chosen here; nothing: ranks do both
+  DegreeObstacle model = {};  ///< a degree that it objects to is refused, too
 };
 
 /// A rank's coordinates.

@@ -5,6 +5,11 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include <functional>
+#include <set>
+#include <sstream>
+#include <utility>
+
 #include "base/error.h"
 #include "cluster/mpi_communicator.h"
 #include "tests/cluster/test_process.h"
@@ -51,8 +56,79 @@ TEST(MeshLayout, SaysWhichDegreesWork) {
               HasSubstr("4 does not divide the 6 ranks; degrees that work: 1, 2, 3, 6"));
   EXPECT_THAT(refusal(std::vector<std::string>(6, "a"), {.tensor = 0}), HasSubstr("parallel.tensor: 0"));
   const std::vector<std::string> two_nodes = {"a", "a", "a", "a", "b", "b"};
-  EXPECT_THAT(refusal(two_nodes, {.tensor = 3}), HasSubstr("degrees that work: 1, 2 (or"));
+  EXPECT_EQ(refusal(two_nodes, {.tensor = 3}),
+            "parallel.tensor: groups of 3 do not fit into a node of 4 ranks; degrees that work: 1, 2; with "
+            "parallel.across_nodes = true (slow links within a group) also 3, 6");
   EXPECT_EQ(lay_out_mesh(two_nodes, {.tensor = 3, .across_nodes = true}).data, 2);
+  EXPECT_EQ(refusal({"a", "a", "a", "b", "b", "b"}, {.tensor = 4}),
+            "parallel.tensor: 4 does not divide the 6 ranks; degrees that work: 1, 3; with parallel.across_nodes = "
+            "true (slow links within a group) also 2, 6");
+  const auto nine_heads = [](std::int64_t degree) {
+    return std::string(9 % degree == 0 ? "" : "does not split the heads");
+  };
+  EXPECT_EQ(refusal(std::vector<std::string>(6, "a"), {.tensor = 2, .model = nine_heads}),
+            "parallel.tensor: 2 does not split the heads; degrees that work: 1, 3");
+}
+
+/// Degrees that a refusal names, and those that it names with parallel.across_nodes.
+std::pair<std::set<int>, std::set<int>> named_degrees(const std::string& refused) {
+  const auto behind = [&](const std::string& words) {
+    std::set<int> degrees;
+    const std::size_t found = refused.find(words);
+    std::istringstream text(found == std::string::npos ? "" : refused.substr(found + words.size()));
+    for (int degree = 0; text >> degree && degrees.insert(degree).second && text.get() == ',';) {
+    }
+    return degrees;
+  };
+  return {behind("degrees that work: "), behind("also ")};
+}
+
+/// Holds what refusals of any degree with these options name against what is accepted; returns how many there were.
+int check_named_degrees(const std::vector<std::string>& hosts, MeshOptions options) {
+  const int most = static_cast<int>(hosts.size()) + 1;
+  const auto accepted = [&](int degree, bool across_nodes) {
+    MeshOptions other = options;
+    other.tensor = degree;
+    other.across_nodes = across_nodes;
+    return refusal(hosts, other).empty();
+  };
+  int refusals = 0;
+  for (options.tensor = 0; options.tensor <= most; ++options.tensor) {
+    const std::string refused = refusal(hosts, options);
+    if (refused.find("degrees that work") == std::string::npos) continue;  // none, or one of the lab ranks
+    ++refusals;
+    const auto [working, wider] = named_degrees(refused);
+    for (int degree = 0; degree <= most; ++degree) {
+      EXPECT_EQ(working.contains(degree), accepted(degree, options.across_nodes)) << degree << ": " << refused;
+      const bool either = working.contains(degree) || wider.contains(degree);
+      EXPECT_EQ(either, accepted(degree, true)) << degree << ": " << refused;
+    }
+  }
+  return refusals;
+}
+
+TEST(MeshLayout, NamesAllDegreesThatWorkAndNoOther) {
+  const auto model = [](const std::function<bool(std::int64_t)>& divides) -> DegreeObstacle {
+    return [divides](std::int64_t degree) { return std::string(divides(degree) ? "" : "does not suit the model"); };
+  };
+  const std::vector<DegreeObstacle> models = {nullptr, model([](std::int64_t degree) { return 9 % degree == 0; }),
+                                              model([](std::int64_t degree) { return degree == 1 || degree == 4; })};
+  int refusals = 0;
+  for (const std::vector<int>& nodes : std::vector<std::vector<int>>{
+           {1}, {2}, {6}, {8}, {3, 3}, {4, 2}, {1, 1, 1}, {4, 4, 4}, {6, 6, 3}, {5, 7}, {8, 8, 8, 8}}) {
+    std::vector<std::string> hosts;
+    for (std::size_t node = 0; node < nodes.size(); ++node) {
+      hosts.insert(hosts.end(), static_cast<std::size_t>(nodes[node]), std::to_string(node));
+    }
+    for (const DegreeObstacle& obstacle : models) {
+      for (const std::optional<int> labs : {std::optional<int>(), std::optional(0), std::optional(2)}) {
+        for (const bool across_nodes : {false, true}) {
+          refusals += check_named_degrees(hosts, {.across_nodes = across_nodes, .lab_ranks = labs, .model = obstacle});
+        }
+      }
+    }
+  }
+  EXPECT_GT(refusals, 500);
 }
 
 TEST(MeshLayout, RankMapNamesEveryRank) {
