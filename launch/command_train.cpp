@@ -118,10 +118,9 @@ class TrainCommand : public Command {
     stopping_.emplace(options_.stop, process.rank() == 0);
     process.watch().set_stop_asked([this] { return stopping_->signalled(); });
     if (process.rank() == 0) fmt::print(stderr, "{}\n", cluster::launch_line(process.launch(), process.size()));
-    cluster::MeshOptions mesh{.tensor = static_cast<int>(options_.parallel.tensor),
-                              .across_nodes = options_.parallel.across_nodes};
-    if (options_.parallel.layout == "split") mesh.lab_ranks = static_cast<int>(options_.parallel.lab_ranks);
-    JobRanks job(process, options_.device, mesh);
+    weights::LlamaConfig text;
+    cluster::together(process, [&] { text = weights::read_llama_config(options_.text.model); });
+    JobRanks job(process, options_.device, mesh(text));
     if (process.rank() == 0 && process.size() > 1) fmt::print(stderr, "{}", job.rank_map());
     train::Ranks ranks = job.ranks();
     std::optional<data::PackedReader> reader;
@@ -130,9 +129,6 @@ class TrainCommand : public Command {
     cluster::together(process, [&] {
       reader.emplace(options_.data);
       if (!reader->info().has_labels) data_error("data.path {}: holds no labels to train on", options_.data);
-      const weights::LlamaConfig text = weights::read_llama_config(options_.text.model);
-      model::check_tensor_degree(static_cast<int>(options_.parallel.tensor), text.num_attention_heads,
-                                 text.num_key_value_heads, text.intermediate_size);
       train::check_tokenizer(reader->info(), options_.data, options_.text.model, text.vocab_size);
       if (reader->info().labs.empty()) data_error("data.path {}: holds no lab columns; pack it with labs", options_.data);
       train::check_training_samples(*reader, std::max(ranks.size(), ranks.split ? ranks.split->host.size() : 0));
@@ -179,6 +175,17 @@ class TrainCommand : public Command {
   }
 
  private:
+  /// `text` must outlive it.
+  cluster::MeshOptions mesh(const weights::LlamaConfig& text) const {
+    cluster::MeshOptions mesh{.tensor = static_cast<int>(options_.parallel.tensor),
+                              .across_nodes = options_.parallel.across_nodes};
+    if (options_.parallel.layout == "split") mesh.lab_ranks = static_cast<int>(options_.parallel.lab_ranks);
+    mesh.model = [&text](std::int64_t degree) {
+      return model::degree_obstacle(degree, text.num_attention_heads, text.num_key_value_heads, text.intermediate_size);
+    };
+    return mesh;
+  }
+
   /// index.json of the packed data, which may lie on the nodes' own disks. Collective. Throws on ranks whose data are others.
   std::string same_everywhere(cluster::Process& process) const {
     std::string index;

@@ -31,15 +31,20 @@ Span head_share(std::int64_t heads, const TensorParallel& ranks) {
   return {ranks.rank * heads / ranks.size, 1, heads};
 }
 
+std::string degree_obstacle(std::int64_t size, std::int64_t heads, std::int64_t key_heads, std::int64_t inner_width) {
+  if (size >= 1 && fits(size, heads, key_heads, inner_width)) return "";
+  return fmt::format("does not split the {} heads, {} key/value heads and inner width {} of text.model evenly", heads,
+                     key_heads, inner_width);
+}
+
 void check_tensor_degree(int size, std::int64_t heads, std::int64_t key_heads, std::int64_t inner_width) {
-  if (size >= 1 && fits(size, heads, key_heads, inner_width)) return;
+  const std::string obstacle = degree_obstacle(size, heads, key_heads, inner_width);
+  if (obstacle.empty()) return;
   std::string working;
   for (std::int64_t degree = 1; degree <= heads; ++degree) {
     if (fits(degree, heads, key_heads, inner_width)) working += (working.empty() ? "" : ", ") + std::to_string(degree);
   }
-  usage_error("parallel.tensor: {} does not split the {} heads, {} key/value heads and inner width {} of text.model evenly; "
-              "degrees that work: {}",
-              size, heads, key_heads, inner_width, working);
+  usage_error("parallel.tensor: {} {}; degrees that work: {}", size, obstacle, working);
 }
 
 }  // namespace medfuse::model

@@ -58,8 +58,11 @@ struct ParameterPart {
   int copies = 1;
 };
 
-/// Throws Error(usage) naming parallel.tensor, and the degrees that work, unless `size` splits the query heads, the
-/// key/value heads (or a multiple of them) and the inner width of the feed-forward part evenly.
+/// Why so many ranks cannot split the query heads, the key/value heads (or a multiple of them) and the inner width of the
+/// feed-forward part evenly, in words that follow the number; empty: they can.
+std::string degree_obstacle(std::int64_t size, std::int64_t heads, std::int64_t key_heads, std::int64_t inner_width);
+
+/// Throws Error(usage) naming parallel.tensor, and the degrees that suit the model, where there is one.
 void check_tensor_degree(int size, std::int64_t heads, std::int64_t key_heads, std::int64_t inner_width);
 
 }  // namespace medfuse::model

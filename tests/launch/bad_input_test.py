@@ -59,6 +59,13 @@ class BadInput(unittest.TestCase):
     def test_no_weights(self):
         self.refused(self.train("--text.model", self.path / "nothing"), 3, "nothing")
 
+    def test_a_mesh_that_the_model_refuses_is_told_before_anything_is_opened(self):
+        self.refused(self.train("--parallel.tensor", 2, packed="/nowhere"), 2, "parallel.tensor: 2", "9 heads",
+                     "degrees that work: 1")
+        self.refused(self.train("--parallel.tensor", 4, packed="/nowhere", ranks=6), 2, "4 does not divide the 6 ranks",
+                     "degrees that work: 1, 3")
+        self.refused(self.train(packed="/nowhere"), 3, "/nowhere")
+
     def test_lora_layers(self):
         self.refused(self.train("--text.lora_layers", "last:0"), 2, "text.lora_layers", "last:N")
 
