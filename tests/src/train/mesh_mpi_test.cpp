@@ -99,7 +99,7 @@ TEST_F(MeshTest, EveryParameterEqualsTheOneRankRun) {
       Mesh mesh(*world_, tensor, way.split ? std::optional(0) : std::nullopt);
       const auto actual = run(options, mesh.ranks(), "mesh" + std::to_string(runs_++));
       const auto [distance, name] =
-          tiny::distance(tiny::whole(actual, mesh.ranks()), expected.parameters, options.learning_rate);
+          tiny::distance(tiny::whole(actual, mesh.ranks()), expected.parameters, options);
       EXPECT_LE(distance, 1e-10) << name << ", " << what;
       ASSERT_EQ(actual.losses.size(), expected.losses.size());
       for (std::size_t i = 0; i < expected.losses.size(); ++i) EXPECT_NEAR(actual.losses[i], expected.losses[i], 1e-10);
@@ -154,7 +154,7 @@ TEST_F(MeshTest, ACheckpointPassesFromMeshToMesh) {
     }
     world_->barrier();
   }
-  const auto [distance, name] = tiny::distance(tiny::whole(last, mesh->ranks()), expected.parameters, options.learning_rate);
+  const auto [distance, name] = tiny::distance(tiny::whole(last, mesh->ranks()), expected.parameters, options);
   EXPECT_LE(distance, 1e-9) << name;
 }
 

@@ -67,7 +67,7 @@ TEST_F(OracleTest, EveryParameterInDoublePrecision) {
     auto split = options;
     split.micro_batch = micro_batch;
     const auto parallel = run(split, *world_, *world_);
-    const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
+    const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options);
     EXPECT_LE(distance, 1e-9) << name << ", micro-batch " << micro_batch;
     ASSERT_EQ(parallel.losses.size(), 20u);
     for (std::size_t i = 0; i < oracle.losses.size(); ++i) {
@@ -98,7 +98,7 @@ TEST_F(OracleTest, EveryParameterInSinglePrecision) {
     undivided.micro_batch = 64;
     const auto oracle = run(undivided, *alone_, *alone_);
     const auto parallel = run(options, *world_, *world_);
-    const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
+    const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options);
     EXPECT_LE(distance, 1e-4) << name << ", seed " << seed;
   }
 }
@@ -114,7 +114,7 @@ TEST_F(OracleTest, SinglePrecisionShowsAForgottenReduction) {
                                        counting.reductions() - 1}) {
     Forgetful forgetful(*world_, forgotten);
     const auto wrong = run(options, *world_, forgetful);
-    EXPECT_GT(tiny::distance(wrong.parameters, oracle.parameters, options.learning_rate).first, 1e-3) << forgotten;
+    EXPECT_GT(tiny::distance(wrong.parameters, oracle.parameters, options).first, 1e-3) << forgotten;
   }
 }
 
@@ -125,7 +125,7 @@ TEST_F(OracleTest, RanksWithoutASampleJoinIn) {
   options.fusion_stage.estimator_steps = 3;
   const auto oracle = run(options, *alone_, *alone_);
   const auto parallel = run(options, *world_, *world_);
-  const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
+  const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options);
   EXPECT_LE(distance, 1e-9) << name;
 }
 
@@ -136,7 +136,7 @@ TEST_F(OracleTest, KeptStatesChangeNothing) {
   const auto oracle = run(options, *alone_, *alone_);
   options.text_cache_mib = 1;
   const auto parallel = run(options, *world_, *world_);
-  const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options.learning_rate);
+  const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options);
   EXPECT_LE(distance, 1e-9) << name;
   EXPECT_GT(parallel.model->text->cached_bytes(), 0);
 }
@@ -165,7 +165,7 @@ TEST_F(OracleTest, OneForgottenReductionIsNoticed) {
                                        total - 8, total - 7}) {
     Forgetful forgetful(*world_, forgotten);
     const auto wrong = run(options, *world_, forgetful);
-    const auto distance = tiny::distance(wrong.parameters, oracle.parameters, options.learning_rate).first;
+    const auto distance = tiny::distance(wrong.parameters, oracle.parameters, options).first;
     EXPECT_GT(distance, 1e-7) << "reduction " << forgotten << " of " << total;
   }
 }

@@ -139,7 +139,7 @@ TEST_F(SplitTest, EveryParameterEqualsTheInterleavedRun) {
         Records records;
         const auto actual = run(o, mesh.ranks(), next(), 0, &records);
         const auto [distance, name] =
-            tiny::distance(tiny::whole(actual, mesh.ranks()), expected.parameters, o.learning_rate);
+            tiny::distance(tiny::whole(actual, mesh.ranks()), expected.parameters, o);
         EXPECT_LE(distance, 1e-10) << name << ", " << what;
         expect_same(records, one, what);
       }
@@ -240,7 +240,7 @@ TEST_F(SplitTest, ACheckpointPassesFromSplitToInterleavedAndBack) {
     }
     EXPECT_LE(last.losses.size(), 6u) << "it began afresh";
     const auto [distance, parameter] =
-        tiny::distance(tiny::whole(last, mesh->ranks()), expected.parameters, o.learning_rate);
+        tiny::distance(tiny::whole(last, mesh->ranks()), expected.parameters, o);
     EXPECT_LE(distance, 1e-10) << parameter;
   }
 }
@@ -258,7 +258,7 @@ TEST_F(SplitTest, AnEncoderThatDoesNotReachTheOthersIsNoticed) {
       const auto wrong = run(o, mesh.ranks(deaf), next());
       EXPECT_GT(deaf.heard(), 0) << "the other encoder was not sent either";
       const double distance =
-          tiny::distance(tiny::whole(wrong, mesh.ranks()), expected.parameters, o.learning_rate).first;
+          tiny::distance(tiny::whole(wrong, mesh.ranks()), expected.parameters, o).first;
       EXPECT_GT(distance, 1e-7) << "tensor " << tensor << ", from " << owner;
     }
   }
@@ -278,7 +278,7 @@ TEST_F(SplitTest, ACheckpointWithoutTheOtherEncoderIsNoticed) {
     world_->barrier();
     const auto wrong = run(o, mesh.ranks(), name, 4);
     EXPECT_LT(wrong.losses.size(), 20u);
-    EXPECT_GT(tiny::distance(wrong.parameters, expected.parameters, o.learning_rate).first, 1e-7) << "from " << owner;
+    EXPECT_GT(tiny::distance(wrong.parameters, expected.parameters, o).first, 1e-7) << "from " << owner;
   }
 }
 

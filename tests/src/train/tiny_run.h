@@ -3,10 +3,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -136,6 +139,7 @@ struct Run {
   std::shared_ptr<model::MedfuseModel> model;
   Parameters parameters;
   std::vector<double> losses;
+  std::vector<double> norms;        ///< gradient norm of each step
   std::vector<double> information;  ///< vCLUB estimate of each fusion step
   std::shared_ptr<parallel::WeightShards> shards;  ///< of the text encoder's weights, if ranks share them
 };
@@ -168,6 +172,7 @@ inline Run train(const TrainOptions& o, const data::PackedReader& reader, Ranks 
   Observer observer;
   observer.stepped = [&](const StepRecord& record) {
     run.losses.push_back(record.loss);
+    run.norms.push_back(record.gradient_norm);
     for (const auto& [name, value] : record.others) {
       if (name == "mutual_information") run.information.push_back(value);
     }
@@ -203,13 +208,26 @@ inline Parameters whole(const Run& run, Ranks ranks) {
   return all;
 }
 
-/// Largest max|a - b| / max(max|b|, learning rate) over the tensors, and the name of that tensor.
-inline std::pair<double, std::string> distance(const Parameters& a, const Parameters& b, double learning_rate) {
+/// The shortest of the steps that parameters may take: whichever stage moves one, a difference as long as that is seen.
+inline double smallest_rate(const TrainOptions& o) {
+  return std::min({o.learning_rate, o.encoders.lab_learning_rate, o.fusion_stage.learning_rate,
+                   o.fusion_stage.estimator_learning_rate});
+}
+
+/// Largest max|a - b| / max(max|b|, smallest rate) over the tensors, and the name of that tensor; of the first one whose
+/// difference is not finite, if there is any. Throws std::logic_error if they are not the same tensors.
+inline std::pair<double, std::string> distance(const Parameters& a, const Parameters& b, const TrainOptions& o) {
+  if (a.size() != b.size()) throw std::logic_error("distance: other numbers of parameters");
   std::pair<double, std::string> worst = {0, "none"};
   for (std::size_t i = 0; i < b.size(); ++i) {
-    const double scale = std::max(b[i].second.abs().max().item<double>(), learning_rate);
-    const double difference = (a[i].second - b[i].second).abs().max().item<double>() / scale;
-    if (!(difference <= worst.first)) worst = {difference, b[i].first};
+    const auto& [name, expected] = b[i];
+    if (a[i].first != name || a[i].second.sizes() != expected.sizes()) {
+      throw std::logic_error("distance: " + a[i].first + " is not " + name + ", or not of its shape");
+    }
+    const double scale = std::max(expected.abs().max().item<double>(), smallest_rate(o));
+    const double difference = (a[i].second - expected).abs().max().item<double>() / scale;
+    if (!std::isfinite(difference)) return {difference, name};
+    if (difference > worst.first) worst = {difference, name};
   }
   return worst;
 }
