@@ -68,7 +68,7 @@ TEST_F(OracleTest, EveryParameterInDoublePrecision) {
     split.micro_batch = micro_batch;
     const auto parallel = run(split, *world_, *world_);
     const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options);
-    EXPECT_LE(distance, 1e-9) << name << ", micro-batch " << micro_batch;
+    EXPECT_LE(distance, 1e-10) << name << ", micro-batch " << micro_batch;
     ASSERT_EQ(parallel.losses.size(), 20u);
     for (std::size_t i = 0; i < oracle.losses.size(); ++i) {
       EXPECT_NEAR(parallel.losses[i], oracle.losses[i], 1e-10 * std::max(1.0, std::abs(oracle.losses[i]))) << "step " << i;
@@ -126,7 +126,7 @@ TEST_F(OracleTest, RanksWithoutASampleJoinIn) {
   const auto oracle = run(options, *alone_, *alone_);
   const auto parallel = run(options, *world_, *world_);
   const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options);
-  EXPECT_LE(distance, 1e-9) << name;
+  EXPECT_LE(distance, 1e-10) << name;
 }
 
 // Kept states save work on texts that a rank has seen before, which are others on every number of ranks.
@@ -137,7 +137,7 @@ TEST_F(OracleTest, KeptStatesChangeNothing) {
   options.text_cache_mib = 1;
   const auto parallel = run(options, *world_, *world_);
   const auto [distance, name] = tiny::distance(parallel.parameters, oracle.parameters, options);
-  EXPECT_LE(distance, 1e-9) << name;
+  EXPECT_LE(distance, 1e-10) << name;
   EXPECT_GT(parallel.model->text->cached_bytes(), 0);
 }
 

@@ -106,7 +106,7 @@ TEST_F(ResumeTest, AnotherNumberOfRanksContinues) {
     const auto resumed = train(*alone, "handed", "f64");
     EXPECT_LT(resumed.losses.size(), 20u);
     const auto [distance, name] = tiny::distance(resumed.parameters, whole.parameters, tiny::options("f64"));
-    EXPECT_LE(distance, 1e-9) << name;
+    EXPECT_LE(distance, 1e-10) << name;
   }
   world_->barrier();
 }
