@@ -7,7 +7,7 @@
 
 #include "cluster/mpi_communicator.h"
 #include "cluster/process.h"
-#include "cluster/wrapped_communicator.h"
+#include "tests/src/train/forgetful.h"
 #include "tests/src/train/tiny_run.h"
 
 namespace medfuse::train {
@@ -17,24 +17,6 @@ cluster::Process& process() {
   static cluster::Process instance;
   return instance;
 }
-
-/// A communicator that leaves out one of its reductions: what a forgotten all-reduce looks like.
-class Forgetful : public cluster::WrappedCommunicator {
- public:
-  Forgetful(cluster::Communicator& inner, std::int64_t forgotten) : WrappedCommunicator(inner), forgotten_(forgotten) {}
-  std::unique_ptr<cluster::Work> all_reduce(const at::Tensor& tensor, cluster::Reduction reduction) override {
-    const bool forget = reductions_++ == forgotten_;
-    const at::Tensor target = forget ? tensor.clone() : tensor;  // the others still meet; the result is thrown away
-    auto work = WrappedCommunicator::all_reduce(target, reduction);
-    if (forget) work->wait();
-    return work;
-  }
-  std::int64_t reductions() const { return reductions_; }
-
- private:
-  std::int64_t forgotten_;
-  std::int64_t reductions_ = 0;
-};
 
 class OracleTest : public testing::Test {
  protected:
@@ -107,7 +89,7 @@ TEST_F(OracleTest, SinglePrecisionShowsAForgottenReduction) {
   if (world_->size() == 1) GTEST_SKIP() << "nothing is reduced on one rank";
   const auto options = single_precision(1);
   const auto oracle = run(options, *alone_, *alone_);
-  Forgetful counting(*world_, -1);
+  Forgetful counting(*world_, Forgetful::none);
   run(options, *world_, counting);
   // Gradients of both encoders in the first and a late step of theirs, and those of a fusion step.
   for (const std::int64_t forgotten : {std::int64_t{0}, std::int64_t{1}, std::int64_t{18}, std::int64_t{19},
@@ -154,7 +136,7 @@ TEST_F(OracleTest, OneForgottenReductionIsNoticed) {
   if (world_->size() == 1) GTEST_SKIP() << "nothing is reduced on one rank";
   const auto options = tiny::options("f64");
   const auto oracle = run(options, *alone_, *alone_);
-  Forgetful counting(*world_, -1);
+  Forgetful counting(*world_, Forgetful::none);
   run(options, *world_, counting);
   ASSERT_GT(counting.reductions(), 30);
   // In the encoder stage (text, labs), and all six of the last fusion step but one, whose estimate is positive: the
@@ -168,6 +150,31 @@ TEST_F(OracleTest, OneForgottenReductionIsNoticed) {
     const auto distance = tiny::distance(wrong.parameters, oracle.parameters, options).first;
     EXPECT_GT(distance, 1e-7) << "reduction " << forgotten << " of " << total;
   }
+}
+
+// Each rank would take the means of the lab loss over the cells that it has itself.
+TEST_F(OracleTest, AForgottenCountOfLabCellsIsNoticed) {
+  if (world_->size() == 1) GTEST_SKIP() << "nothing is counted on one rank";
+  const auto options = tiny::options("f64");
+  const auto oracle = run(options, *alone_, *alone_);
+  for (const std::int64_t forgotten : {0, 6}) {
+    Forgetful forgetful(*world_, forgotten, 2);  // hidden and kept ones
+    const auto wrong = run(options, forgetful, *world_);
+    EXPECT_EQ(forgetful.reductions(), 10);
+    EXPECT_GT(tiny::distance(wrong.parameters, oracle.parameters, options).first, 1e-7) << forgotten;
+  }
+}
+
+// Each rank would follow the estimate or not as its own share of it says. Most shares have the sign of the whole, so one
+// step may hide it.
+TEST_F(OracleTest, AForgottenSignOfTheInformationIsNoticed) {
+  if (world_->size() == 1) GTEST_SKIP() << "nothing is summed on one rank";
+  const auto options = tiny::options("f64");
+  const auto oracle = run(options, *alone_, *alone_);
+  Forgetful forgetful(*world_, Forgetful::every, 1);
+  const auto wrong = run(options, forgetful, *world_);
+  EXPECT_EQ(forgetful.reductions(), 10);
+  EXPECT_GT(tiny::distance(wrong.parameters, oracle.parameters, options).first, 1e-7);
 }
 
 }  // namespace
