@@ -1,6 +1,7 @@
 #include "src/plan/job.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <string>
@@ -44,6 +45,42 @@ Portion portion(const Job& job, std::int64_t ranks) {
   return {samples, micro, (samples + micro - 1) / micro};
 }
 
+namespace {
+
+std::string obstacle_of(const Job& job, std::int64_t degree) {
+  return model::degree_obstacle(degree, job.llama.num_attention_heads, job.llama.num_key_value_heads,
+                                job.llama.intermediate_size);
+}
+
+/// Of those that fit, the ones into which the model can be split.
+std::vector<std::int64_t> working_degrees(const Job& job) {
+  std::vector<std::int64_t> degrees = fitting_degrees(job);
+  std::erase_if(degrees, [&](std::int64_t degree) { return !obstacle_of(job, degree).empty(); });
+  return degrees;
+}
+
+void check_degree(const Job& job) {
+  const std::int64_t degree = job.options.parallel.tensor;
+  std::string why = obstacle_of(job, degree);
+  if (!why.empty()) {
+    why = fmt::format("{} {}", degree, why);
+  } else if (job.tensor_room() % degree != 0) {
+    why = fmt::format("groups of {} do not fit into {} of {} ranks", degree,
+                      job.options.parallel.across_nodes ? "a world" : "nodes", job.tensor_room());
+  } else {
+    return;
+  }
+  Job wider = job;
+  wider.options.parallel.across_nodes = true;
+  const std::vector<std::int64_t> working = working_degrees(job), all = working_degrees(wider);
+  usage_error("parallel.tensor: {}; degrees that work: {}{}", why, fmt::join(working, ", "),
+              all.size() > working.size()
+                  ? fmt::format("; with parallel.across_nodes = true (slow links within a group) {}", fmt::join(all, ", "))
+                  : "");
+}
+
+}  // namespace
+
 std::vector<std::int64_t> fitting_degrees(const Job& job) {
   std::vector<std::int64_t> degrees;
   for (std::int64_t degree = 1; degree <= std::min(job.tensor_room(), job.llama.num_attention_heads); ++degree) {
@@ -59,16 +96,8 @@ void check(const Job& job) {
   if (job.tokens < 1) usage_error("text.max_tokens = {} must be at least 1", job.tokens);
   if (job.diseases < 1) usage_error("--labels {} must be at least 1", job.diseases);
   if (job.lab_columns < 1) usage_error("labs.count = {} must be at least 1", job.lab_columns);
-  const auto tensor = static_cast<int>(job.options.parallel.tensor);
-  const weights::LlamaConfig& llama = job.llama;
-  model::check_tensor_degree(tensor, llama.num_attention_heads, llama.num_key_value_heads, llama.intermediate_size);
-  if (job.tensor_room() % tensor != 0) {
-    usage_error("parallel.tensor: groups of {} do not fit into {} of {} ranks; degrees that work: {}{}", tensor,
-                job.options.parallel.across_nodes ? "a world" : "nodes", job.tensor_room(),
-                fmt::join(fitting_degrees(job), ", "),
-                job.options.parallel.across_nodes ? "" : " (or allow slow links with parallel.across_nodes = true)");
-  }
-  if (job.split()) cluster::lab_rows(job.data(), tensor, job.options.parallel.lab_ranks);
+  check_degree(job);
+  if (job.split()) cluster::lab_rows(job.data(), job.options.parallel.tensor, job.options.parallel.lab_ranks);
 }
 
 }  // namespace medfuse::plan
