@@ -5,19 +5,38 @@
 
 #include <stdexcept>
 
+#include "src/parallel/bucket_size.h"
+
 namespace medfuse::parallel {
 
 namespace {
 
 /// Whether `parameter`, a part of `unit` or of none, may still go into `bucket`.
 bool fits(const FlatBucket& bucket, const at::Tensor& parameter, std::optional<std::size_t> unit,
-          const at::TensorOptions& wire, double mib) {
+          const at::TensorOptions& wire, double most) {
   if (unit != bucket.unit) return false;
   if (unit) return true;
   const std::int64_t bytes =
       (bucket.elements + parameter.numel()) * static_cast<std::int64_t>(wire.dtype().itemsize());
   return bucket.parts.front().parameter.scalar_type() == parameter.scalar_type() &&
-         bucket.wire.device() == wire.device() && static_cast<double>(bytes) <= mib * 1024 * 1024;
+         bucket.wire.device() == wire.device() && static_cast<double>(bytes) <= most;
+}
+
+std::optional<UnitPart> part_of(const std::vector<std::optional<UnitPart>>& parts, std::size_t number) {
+  return parts.empty() ? std::nullopt : parts.at(number);
+}
+
+/// Bytes on the wire of what is no part of a unit.
+double loose_bytes(const std::vector<at::Tensor>& parameters, std::optional<at::ScalarType> wire,
+                   const std::vector<std::optional<UnitPart>>& parts) {
+  double bytes = 0;
+  for (std::size_t number = 0; number < parameters.size(); ++number) {
+    if (!parameters[number].defined()) throw std::logic_error("gradient buckets: undefined parameter");
+    if (part_of(parts, number)) continue;
+    const std::size_t each = c10::elementSize(wire.value_or(parameters[number].scalar_type()));
+    bytes += static_cast<double>(each) * static_cast<double>(parameters[number].numel());
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -27,14 +46,14 @@ std::vector<FlatBucket> flat_buckets(const std::vector<at::Tensor>& parameters, 
                                      const std::vector<std::optional<UnitPart>>& parts) {
   if (parameters.empty()) throw std::logic_error("gradient buckets: no parameters");
   if (!(mib > 0)) throw std::logic_error("gradient buckets: their size must be positive");
+  const double most = bucket_bytes(mib, loose_bytes(parameters, wire, parts));
   std::vector<FlatBucket> buckets;
   for (std::size_t number = parameters.size(); number-- > 0;) {
     const at::Tensor& parameter = parameters[number];
-    if (!parameter.defined()) throw std::logic_error("gradient buckets: undefined parameter");
     const auto options = at::TensorOptions(parameter.device()).dtype(wire.value_or(parameter.scalar_type()));
-    const std::optional<UnitPart> part = parts.empty() ? std::nullopt : parts.at(number);
+    const std::optional<UnitPart> part = part_of(parts, number);
     const std::optional<std::size_t> unit = part ? std::optional(part->unit) : std::nullopt;
-    if (buckets.empty() || !fits(buckets.back(), parameter, unit, options, mib)) {
+    if (buckets.empty() || !fits(buckets.back(), parameter, unit, options, most)) {
       buckets.push_back({options, {}, part ? part->length : 0, unit});
     }
     FlatBucket& bucket = buckets.back();

@@ -25,10 +25,11 @@ struct FlatBucket {
   std::optional<std::size_t> unit;  ///< laid out as this unit is, gaps included; nothing: the parts lie end to end
 };
 
-/// Cuts the list into buckets of at most `mib` MiB on the wire, or of one parameter that is larger. They follow the
-/// list from its end: where that is in the order of the forward pass, the backward pass completes the first bucket
-/// first. The cut depends on order, types and sizes only, so it is the same on every rank, in every step and after a
-/// restart, whatever gradients there are. `wire`: element type on the wire; none: each parameter's own.
+/// Cuts the list into buckets of at most `mib` MiB on the wire, less where that is much of all (bucket_size.h), or of one
+/// parameter that is larger. They follow the list from its end: where that is in the order of the forward pass, the
+/// backward pass completes the first bucket first. The cut depends on order, types and sizes only, so it is the same on
+/// every rank, in every step and after a restart, whatever gradients there are. `wire`: element type on the wire; none:
+/// each parameter's own.
 /// `parts`, empty or one for each parameter: those that are parts of a unit make a bucket of that unit, whatever its size.
 /// Throws std::logic_error for an empty list, an undefined parameter or a size that is not positive.
 std::vector<FlatBucket> flat_buckets(const std::vector<at::Tensor>& parameters, double mib,

@@ -46,7 +46,7 @@ class GradientReducer {
 class WeightShards;
 
 struct ReducerOptions {
-  double bucket_mib = 32;  ///< gradients travel in flat buckets of about this size
+  double bucket_mib = 32;  ///< gradients travel in flat buckets of at most about this size (flat_buckets.h)
   /// Element type on the wire and of the sum; none: the gradient's own. bf16 and f16 are summed in f32, rounded once.
   std::optional<at::ScalarType> dtype;
   /// Where parameters lie that are whole only while they are in use; null: all are whole at all times.

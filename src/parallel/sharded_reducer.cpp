@@ -20,11 +20,13 @@ namespace {
 class ShardedReducer : public GradientReducer {
  public:
   ShardedReducer(const std::vector<at::Tensor>& parameters, const std::vector<std::optional<UnitPart>>& unit_parts,
-                 std::vector<FlatBucket> buckets, cluster::Communicator& communicator, Sharded what, WeightShards* shards)
+                 std::vector<FlatBucket> buckets, cluster::Communicator& communicator, Sharded what,
+                 const ReducerOptions& options)
       : communicator_(communicator),
         what_(what),
-        shards_(shards),
+        shards_(options.shards),
         buckets_(std::move(buckets)),
+        messages_(make_messages(options.bucket_mib)),
         collected_(buckets_.size()),
         owned_(parameters.size()),
         gradients_(parameters.size()),
@@ -77,20 +79,16 @@ class ShardedReducer : public GradientReducer {
 
   void share_parameters() override {
     const at::NoGradGuard no_grad;
-    // One bucket travels while the one before it is unpacked; more would take memory for all parameters again.
+    // One message travels while the one before it is unpacked; more would take memory for all parameters again.
     std::optional<Gather> before;
-    bool units = false;
-    for (const FlatBucket& bucket : buckets_) {
-      if (bucket.unit) {
-        units = true;
-        continue;
-      }
-      Gather next = gather(bucket);
+    for (const Message& message : messages_) {
+      Gather next = gather(message);
       if (before) unpack(*before);
       before.emplace(std::move(next));
     }
     if (before) unpack(*before);
-    if (units) shards_->changed();
+    const auto of_unit = [](const FlatBucket& bucket) { return bucket.unit.has_value(); };
+    if (std::any_of(buckets_.begin(), buckets_.end(), of_unit)) shards_->changed();
   }
 
   void drop_gradients() override {
@@ -102,11 +100,36 @@ class ShardedReducer : public GradientReducer {
     at::Tensor shard;
     std::unique_ptr<cluster::Work> work;
   };
+  /// Neighbouring buckets whose parameters travel together: no computation goes on beside them that would want parts.
+  struct Message {
+    std::vector<const FlatBucket*> buckets;
+    std::int64_t elements = 0;  // of each rank
+  };
   struct Gather {
-    const FlatBucket* bucket;
-    at::Tensor all;
+    const Message* message;
+    at::Tensor all;  // [ranks, elements]
     std::unique_ptr<cluster::Work> work;
   };
+
+  /// Messages of at most `mib` MiB, or of one bucket.
+  std::vector<Message> make_messages(double mib) const {
+    std::vector<Message> messages;
+    const auto type = [](const FlatBucket& bucket) { return bucket.parts.front().parameter.scalar_type(); };
+    for (const FlatBucket& bucket : buckets_) {
+      if (bucket.unit) continue;
+      const auto fits = [&](const Message& message) {
+        const FlatBucket& other = *message.buckets.front();
+        const std::int64_t bytes = (message.elements + block(bucket)) * communicator_.size() *
+                                   static_cast<std::int64_t>(c10::elementSize(type(bucket)));
+        return type(other) == type(bucket) && other.wire.device() == bucket.wire.device() &&
+               static_cast<double>(bytes) <= mib * 1024 * 1024;
+      };
+      if (messages.empty() || !fits(messages.back())) messages.emplace_back();
+      messages.back().buckets.push_back(&bucket);
+      messages.back().elements += block(bucket);
+    }
+    return messages;
+  }
 
   /// Waits for the sums of one pass, and adds them to those of earlier passes in the parameters' type.
   void collect() {
@@ -149,21 +172,32 @@ class ShardedReducer : public GradientReducer {
     sums_.push_back({std::move(shard), std::move(work)});
   }
 
-  Gather gather(const FlatBucket& bucket) {
-    const auto options = bucket.wire.dtype(bucket.parts.front().parameter.scalar_type());
-    const at::Tensor own = at::zeros({block(bucket)}, options);
-    for (const FlatBucket::Part& part : bucket.parts) {
-      own_part(bucket, part, own).copy_(owned_[part.number].value.view({-1}));
+  Gather gather(const Message& message) {
+    const FlatBucket& first = *message.buckets.front();
+    const auto options = first.wire.dtype(first.parts.front().parameter.scalar_type());
+    const at::Tensor own = at::zeros({message.elements}, options);
+    std::int64_t place = 0;
+    for (const FlatBucket* const bucket : message.buckets) {
+      const at::Tensor shard = own.narrow(0, place, block(*bucket));
+      for (const FlatBucket::Part& part : bucket->parts) {
+        own_part(*bucket, part, shard).copy_(owned_[part.number].value.view({-1}));
+      }
+      place += block(*bucket);
     }
-    at::Tensor all = at::empty({block(bucket) * communicator_.size()}, options);
+    at::Tensor all = at::empty({communicator_.size(), message.elements}, options);
     auto work = communicator_.all_gather(all, own);
-    return {&bucket, std::move(all), std::move(work)};
+    return {&message, std::move(all), std::move(work)};
   }
 
-  static void unpack(Gather& gather) {
+  void unpack(const Gather& gather) const {
     gather.work->wait();
-    for (const FlatBucket::Part& part : gather.bucket->parts) {
-      part.parameter.detach().view({-1}).copy_(gather.all.narrow(0, part.begin, part.parameter.numel()));
+    std::int64_t place = 0;
+    for (const FlatBucket* const bucket : gather.message->buckets) {
+      const at::Tensor flat = gather.all.narrow(1, place, block(*bucket)).reshape({-1});
+      for (const FlatBucket::Part& part : bucket->parts) {
+        part.parameter.detach().view({-1}).copy_(flat.narrow(0, part.begin, part.parameter.numel()));
+      }
+      place += block(*bucket);
     }
   }
 
@@ -171,6 +205,7 @@ class ShardedReducer : public GradientReducer {
   Sharded what_;
   WeightShards* shards_;
   std::vector<FlatBucket> buckets_;
+  std::vector<Message> messages_;      // that parameters travel in
   std::vector<at::Tensor> collected_;  // this rank's block of each bucket, summed over the passes so far
   bool under_way_ = false;             // a pass is prepared, its sums not collected
   std::vector<OwnedPart> owned_;       // of each parameter
@@ -193,7 +228,7 @@ std::unique_ptr<GradientReducer> make_sharded_reducer(std::vector<at::Tensor> pa
     }
   }
   auto buckets = flat_buckets(parameters, options.bucket_mib, options.dtype, parts);
-  return std::make_unique<ShardedReducer>(parameters, parts, std::move(buckets), communicator, what, options.shards);
+  return std::make_unique<ShardedReducer>(parameters, parts, std::move(buckets), communicator, what, options);
 }
 
 }  // namespace medfuse::parallel

@@ -38,7 +38,7 @@ struct ParallelOptions {
   std::string layout = "interleaved";  ///< of the encoder stage: each rank trains both encoders, or split: one of them
   std::int64_t lab_ranks = 0;      ///< that train the lab transformer in the split layout; 0: about one in eight
   std::int64_t zero = 0;           ///< each rank keeps its share of 1: optimiser states; 2: gradients too; 3: the text encoder's weights too
-  double bucket_mib = 32;             ///< gradients travel in buckets of about this size
+  double bucket_mib = 32;             ///< gradients travel in buckets of at most about this size
   std::string reduce_dtype = "auto";  ///< of gradients on the wire: f32, f64, bf16, f16; auto: their own
 };
 

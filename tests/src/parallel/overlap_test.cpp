@@ -225,5 +225,21 @@ TEST(FlatBuckets, CutsFromTheEndOfTheList) {
   EXPECT_EQ(flat_buckets(list, 1, at::kFloat)[0].elements, 10);
 }
 
+TEST(FlatBuckets, HoldAnEighthOfAllAtMost) {
+  constexpr std::int64_t kib = 256;  // elements of float32
+  const auto sizes = [](std::int64_t parameters, std::int64_t elements, std::optional<at::ScalarType> wire, double mib = 32) {
+    std::vector<std::int64_t> found;
+    const std::vector<at::Tensor> list(static_cast<std::size_t>(parameters), at::zeros({elements}));
+    for (const FlatBucket& bucket : flat_buckets(list, mib, wire)) found.push_back(bucket.elements / kib);
+    return found;
+  };
+  using Sizes = std::vector<std::int64_t>;
+  EXPECT_EQ(sizes(65, 64 * kib, std::nullopt), (Sizes{512, 512, 512, 512, 512, 512, 512, 512, 64}));  // KiB
+  EXPECT_EQ(sizes(64, 64 * kib, at::kDouble), Sizes(8, 512));
+  EXPECT_EQ(sizes(16, 32 * kib, std::nullopt), (Sizes{256, 256})) << "smaller messages would only be more";
+  EXPECT_EQ(sizes(8, 32 * kib, std::nullopt, 0.0625), Sizes(4, 64)) << "unless they are asked for";
+  EXPECT_EQ(sizes(64, 64 * kib, std::nullopt, 0.25), Sizes(16, 256));
+}
+
 }  // namespace
 }  // namespace medfuse::parallel

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "cluster/mpi_communicator.h"
+#include "cluster/wrapped_communicator.h"
 #include "src/parallel/grad_norm.h"
 #include "src/parallel/sharded_reducer.h"
 #include "tests/cluster/test_process.h"
@@ -118,6 +119,45 @@ TEST(ShardedReducer, SharesWhatEachRankHasUpdated) {
     for (std::size_t p = 0; p < list.size(); ++p) {
       EXPECT_TRUE(at::equal(list[p].detach(), before[p].detach() * 2)) << p;
       EXPECT_TRUE(list[p].is_leaf() && list[p].requires_grad());
+    }
+  }
+}
+
+/// Counts what is sent.
+class Counting : public cluster::WrappedCommunicator {
+ public:
+  using WrappedCommunicator::WrappedCommunicator;
+  std::unique_ptr<cluster::Work> reduce_scatter(const at::Tensor& output, const at::Tensor& input,
+                                                cluster::Reduction reduction) override {
+    ++scattered;
+    return WrappedCommunicator::reduce_scatter(output, input, reduction);
+  }
+  std::unique_ptr<cluster::Work> all_gather(const at::Tensor& output, const at::Tensor& input) override {
+    ++gathered;
+    return WrappedCommunicator::all_gather(output, input);
+  }
+  int scattered = 0, gathered = 0;
+};
+
+TEST(ShardedReducer, ParametersTravelInFewerMessagesThanGradients) {
+  const auto c = communicator();
+  if (c->size() == 1) GTEST_SKIP() << "nothing is sent on one rank";
+  for (const double mib : {32.0, 0.5}) {
+    Counting counting(*c);
+    std::vector<at::Tensor> list;
+    for (std::int64_t p = 0; p < 41; ++p) {
+      list.push_back(at::arange(7001, p == 20 ? at::kDouble : at::kFloat).add(static_cast<double>(p)).requires_grad_());
+    }
+    const auto reducer = make_sharded_reducer(list, counting, Sharded::states, {.bucket_mib = mib});
+    reducer->prepare(true);
+    reducer->finish();
+    EXPECT_EQ(counting.scattered, 7);  // 256 KiB, nine parameters, each; one of another type lies between
+    const auto owned = reducer->owned();
+    for (std::size_t p = 0; p < list.size(); ++p) slice(list[p], owned[p].range).mul_(2);
+    reducer->share_parameters();
+    EXPECT_EQ(counting.gathered, mib == 32 ? 3 : 5);  // what lies on either side of it, 560 KB, at once or in two parts
+    for (std::size_t p = 0; p < list.size(); ++p) {
+      EXPECT_TRUE(at::equal(list[p].detach(), at::arange(7001, list[p].scalar_type()).add(static_cast<double>(p)) * 2)) << p;
     }
   }
 }
