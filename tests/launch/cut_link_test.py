@@ -42,8 +42,7 @@ class CutLink(unittest.TestCase):
 
     def job(self, run, *more, bare=False):
         """Rank 0 on the first host, rank 1 on the second. A bare mpirun does not ask whether a node is still there."""
-        environment = {**ENVIRONMENT, "MEDFUSE": PROGRAM, "OMPI_MCA_plm_rsh_agent": str(hosts.agent),
-                       "OMPI_MCA_orte_default_hostfile": str(hosts.hostfile)}
+        environment = {**ENVIRONMENT, **hosts.environment, "MEDFUSE": PROGRAM}
         launcher = ["mpirun", "--bind-to", "none", "-np", 2, PROGRAM] if bare else [ROOT / "launch" / "mpirun.sh", 2]
         job = Job([*hosts.on(0), *launcher, "train", "--config", self.config, "--data.path", self.packed, "--run", run, *more],
                   self.path / f"log-{time.monotonic_ns()}", environment)

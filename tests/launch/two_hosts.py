@@ -18,7 +18,8 @@ class TwoHosts:
     """The first is where mpirun is started. Its processes are seen from here by the same numbers; those of the second are not,
     so programs on the two cannot find each other's memory, as on real hosts."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, slots=(1, 1)):
+        """`slots`: ranks on each."""
         self.holders = []
         try:
             self.holders = [self._hold(NAMES[0], []), self._hold(NAMES[1], ["--pid", "--mount-proc"])]
@@ -32,7 +33,9 @@ class TwoHosts:
         self.agent.write_text(f'#!/bin/sh\nshift\nexec nsenter -t {self.pids[1]} -n -u -p -m sh -c "$*"\n')
         self.agent.chmod(0o700)
         self.hostfile = folder / "hosts"
-        self.hostfile.write_text("".join(f"{address} slots=1\n" for address in ADDRESSES))
+        self.hostfile.write_text("".join(f"{address} slots={n}\n" for address, n in zip(ADDRESSES, slots)))
+        self.environment = {"OMPI_MCA_plm_rsh_agent": str(self.agent),  # of an mpirun that uses both
+                            "OMPI_MCA_orte_default_hostfile": str(self.hostfile)}
 
     @staticmethod
     def _hold(name, more):
