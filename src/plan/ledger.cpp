@@ -20,7 +20,7 @@ const char* name_of(Item item) {
     case Item::feed_forward: return "kept by feed-forward";
     case Item::small_activations: return "kept by labs and fusion";
     case Item::working: return "working memory";
-    case Item::cache: return "kept states";
+    case Item::cache: return "kept states (up to)";
   }
   throw std::logic_error("name_of: no such item");
 }

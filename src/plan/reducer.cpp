@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "src/parallel/bucket_size.h"
+
 namespace medfuse::plan {
 
 Reducer::Reducer(Rehearsal& rehearsal, const Job& job, Group group, WeightUnits& units, std::vector<Parameter> parameters)
@@ -14,11 +16,14 @@ Reducer::Reducer(Rehearsal& rehearsal, const Job& job, Group group, WeightUnits&
       zero_(ranks_ > 1 ? job.options.parallel.zero : 0),
       state_(job.state_bytes()),
       wire_(job.wire_bytes()),
+      bucket_mib_(job.options.parallel.bucket_mib),
       state_travels_(job.wire_bytes() == job.state_bytes()),
       parameters_(std::move(parameters)),
       bucket_of_(parameters_.size()),
       gradients_(parameters_.size()) {
-  const double most = job.options.parallel.bucket_mib * 1024 * 1024;
+  std::int64_t loose = 0;  // elements that are no part of a unit
+  for (const Parameter& parameter : parameters_) loose += parameter.unit ? 0 : parameter.elements;
+  const double most = parallel::bucket_bytes(bucket_mib_, static_cast<double>(loose * wire_));
   for (std::size_t number = parameters_.size(); number-- > 0;) {
     const auto& [elements, unit] = parameters_[number];
     const auto fits = [&, size = elements, of = unit](const Bucket& bucket) {
@@ -103,28 +108,46 @@ void Reducer::apply() {
   for (Held& sum : reduced_) sum.reset();
 }
 
+std::vector<Reducer::Message> Reducer::messages() const {
+  std::vector<Message> messages;
+  for (const Bucket& bucket : buckets_) {
+    if (bucket.unit) continue;
+    const auto fits = [&](const Message& message) {
+      return static_cast<double>((message.elements + bucket.block) * ranks_ * state_) <= bucket_mib_ * 1024 * 1024;
+    };
+    if (messages.empty() || !fits(messages.back())) messages.emplace_back();
+    Message& message = messages.back();
+    message.largest = std::max(message.largest, bucket.block * ranks_);
+    ++message.buckets;
+    message.elements += bucket.block;
+  }
+  return messages;
+}
+
 void Reducer::share_parameters() {
   struct Gather {
+    Message message;
     Held own, all;
     double ends = 0;
   };
+  const auto unpack = [&](const Gather& gather) {
+    if (!gather.all) return;
+    r_.wait(Flow::parameters, gather.ends);
+    // The ranks' parts of one of several buckets are put together first.
+    if (gather.message.buckets > 1) const Held flat = r_.make(Item::buckets, gather.message.largest, state_);
+  };
   Gather before;
-  bool units = false;
-  for (const Bucket& bucket : buckets_) {
-    if (bucket.unit) {
-      units = true;
-      continue;
-    }
-    Gather next;
-    next.own = r_.make(Item::buckets, bucket.block, state_);
-    next.all = r_.make(Item::buckets, bucket.block * ranks_, state_);
+  for (const Message& message : messages()) {
+    Gather next{message};
+    next.own = r_.make(Item::buckets, message.elements, state_);
+    next.all = r_.make(Item::buckets, message.elements * ranks_, state_);
     next.ends = r_.start(group_, Flow::parameters, Collective::all_gather,
-                         static_cast<double>(bucket.block * ranks_ * state_));
-    if (before.all) r_.wait(Flow::parameters, before.ends);
+                         static_cast<double>(message.elements * ranks_ * state_));
+    unpack(before);
     before = std::move(next);
   }
-  if (before.all) r_.wait(Flow::parameters, before.ends);
-  if (units) units_.changed();
+  unpack(before);
+  if (std::any_of(buckets_.begin(), buckets_.end(), [](const Bucket& b) { return b.unit.has_value(); })) units_.changed();
 }
 
 }  // namespace medfuse::plan

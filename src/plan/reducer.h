@@ -40,18 +40,26 @@ class Reducer {
     std::int64_t block = 0;  // of each rank
     std::optional<std::int64_t> unit;
   };
+  /// Buckets whose parameters travel together: how many of them, and elements of each rank.
+  struct Message {
+    std::int64_t largest = 0;  // of its buckets, all ranks' elements
+    std::int64_t buckets = 0;
+    std::int64_t elements = 0;
+  };
   struct Sum {
     Held flat, shard, staged;
     double ends = 0;
   };
   void launch(const Bucket& bucket);
   void collect();
+  std::vector<Message> messages() const;
   void share_parameters();
 
   Rehearsal& r_;
   WeightUnits& units_;
   Group group_;
   std::int64_t ranks_, zero_, state_, wire_;
+  double bucket_mib_;
   bool state_travels_;                   // gradients travel in the type of the state
   std::vector<Parameter> parameters_;
   std::vector<Bucket> buckets_;
