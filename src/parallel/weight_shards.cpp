@@ -146,6 +146,7 @@ void WeightShards::start(Unit& unit) {
     if (!flat.share.defined()) continue;
     at::Tensor& spare = spare_[i];
     if (!spare.defined() || spare.storage().nbytes() != flat.whole.nbytes()) {
+      spare.reset();  // first, or a unit of another size would be a third one in memory
       spare = at::empty({flat.whole.numel()}, flat.share.options());
     }
     move_memory(spare, flat.whole);
