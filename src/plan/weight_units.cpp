@@ -68,7 +68,10 @@ void WeightUnits::start(Unit& unit) {
     Flat& flat = unit.flats[i];
     if (flat.bytes == 0) continue;
     Spare& spare = spare_[i];
-    if (!spare.held || spare.bytes != flat.bytes) spare = {r_.hold(Item::gathered, flat.bytes), flat.bytes};
+    if (!spare.held || spare.bytes != flat.bytes) {
+      spare.held.reset();
+      spare = {r_.hold(Item::gathered, flat.bytes), flat.bytes};
+    }
     flat.whole = std::exchange(spare.held, nullptr);
     unit.ready = r_.start(Group::sharing, Flow::weights, Collective::all_gather, static_cast<double>(flat.bytes));
   }
