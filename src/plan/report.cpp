@@ -173,6 +173,7 @@ std::string scaling_table(const Job& job, const std::string& model, Scaling scal
     sized.per_node = std::min(size, job.machine.ranks);
     sized.nodes = size / sized.per_node;
     sized.options.batch = scaling == Scaling::weak ? samples * size : samples;
+    sized.options.parallel.layout = "interleaved";  // what the search begins with, since one rank cannot be split
     const Search found = search(sized);
     if (found.best.empty()) {
       text += fmt::format("  {:>6}  does not fit: at least {}\n", size, found.least ? size_of(found.least->bytes) : "-");
