@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <stdexcept>
+#include <utility>
 
 #include "cluster/mpi_communicator.h"
 #include "cluster/wrapped_communicator.h"
@@ -105,6 +106,33 @@ TEST(ShardedReducer, GradientsOfSeveralPassesAddUp) {
   const auto gradients = reducer->gradients();
   for (std::size_t p = 0; p < whole.size(); ++p) {
     EXPECT_TRUE(at::equal(gradients[p].reshape({-1}), slice(whole[p].grad(), owned[p].range))) << p;
+  }
+}
+
+// Narrow types are summed in float32 and rounded once, whoever gets the sums.
+TEST(ShardedReducer, SumsTravelInTheTypeThatWasAskedFor) {
+  const auto c = communicator();
+  if (c->size() == 1) GTEST_SKIP() << "nothing travels on one rank";
+  for (const auto& [wire, tolerance] :
+       {std::pair(at::kFloat, 1e-6), std::pair(at::kBFloat16, 2e-2), std::pair(at::kHalf, 3e-3)}) {
+    const auto exact = parameters(c->rank()), whole = parameters(c->rank()), parts = parameters(c->rank());
+    const auto in_double = make_bucketed_reducer(exact, *c, {.bucket_mib = 5e-4, .dtype = at::kDouble});
+    const auto expected = make_bucketed_reducer(whole, *c, {.bucket_mib = 5e-4, .dtype = wire});
+    const auto reducer = make_sharded_reducer(parts, *c, Sharded::states, {.bucket_mib = 5e-4, .dtype = wire});
+    for (auto* each : {in_double.get(), expected.get(), reducer.get()}) {
+      each->prepare(true);
+      each->finish();
+    }
+    const auto owned = reducer->owned();
+    const auto gradients = reducer->gradients();
+    for (std::size_t p = 0; p < whole.size(); ++p) {
+      const at::Tensor same = slice(whole[p].grad(), owned[p].range);
+      EXPECT_TRUE(at::equal(gradients[p].reshape({-1}).to(same.scalar_type()), same)) << p << " as " << wire;
+    }
+    // Parameter 5 is a double: rounding to what travels shows.
+    const double sum = exact[5].grad().item<double>(), error = std::abs(whole[5].grad().item<double>() - sum);
+    EXPECT_GT(error, 0) << wire;
+    EXPECT_LE(error, tolerance * c->size()) << wire;
   }
 }
 

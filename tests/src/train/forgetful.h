@@ -12,8 +12,8 @@ class Forgetful : public cluster::WrappedCommunicator {
  public:
   static constexpr std::int64_t none = -1, every = -2;
 
-  /// Forgets the reduction of this number, counted from 0, or none or every one. With `elements` only tensors of so many
-  /// are meant.
+  /// Forgets the reduction of this number, counted from 0, or none or every one. With `elements` only those of tensors of
+  /// so many count.
   Forgetful(cluster::Communicator& inner, std::int64_t forgotten, std::int64_t elements = 0)
       : WrappedCommunicator(inner), forgotten_(forgotten), elements_(elements) {}
 

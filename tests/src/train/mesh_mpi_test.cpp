@@ -91,8 +91,8 @@ class MeshTest : public testing::Test {
   static std::optional<int> lab_ranks(const Way& way) { return way.split ? std::optional(0) : std::nullopt; }
   static std::string described(int tensor, std::int64_t key_heads, const Way& way) {
     return fmt::format("tensor {}, {} key/value heads, {}recompute {}, zero {}{}{}", tensor, key_heads,
-                       way.accumulate ? "accumulation, " : "", way.recompute, way.zero, way.sequence ? ", sequence" : "",
-                       way.split ? ", split" : "");
+                       way.accumulate ? "accumulation, " : "", way.recompute, way.zero,
+                       way.sequence ? ", sequence" : "", way.split ? ", split" : "");
   }
 
   tiny::Run run(const TrainOptions& options, Ranks ranks, const std::string& name, std::int64_t key_heads,
@@ -223,7 +223,7 @@ TEST_F(MeshTest, AForgottenNormOfTheTensorGroupIsNoticed) {
     const auto expected = oracle(o, key_heads(tensor));
     Mesh mesh(*world_, tensor);
     const auto distance_without = [&](std::int64_t forgotten) {
-      Forgetful forgetful(mesh.groups.tensor(), forgotten, 2);  // the squares of the parts, and whether the rest is finite
+      Forgetful forgetful(mesh.groups.tensor(), forgotten, 2);  // squares of the parts, and whether the rest is finite
       Ranks ranks = mesh.ranks();
       ranks.tensor_host = &forgetful;
       const auto actual = run(o, ranks, next(), key_heads(tensor));

@@ -165,8 +165,8 @@ TEST_F(OracleTest, AForgottenCountOfLabCellsIsNoticed) {
   }
 }
 
-// Each rank would follow the estimate or not as its own share of it says. Most shares have the sign of the whole, so one
-// step may hide it.
+// Each rank would follow the estimate or not as its own share of it says. Most shares have the sign of the whole, so a
+// single step may hide it.
 TEST_F(OracleTest, AForgottenSignOfTheInformationIsNoticed) {
   if (world_->size() == 1) GTEST_SKIP() << "nothing is summed on one rank";
   const auto options = tiny::options("f64");

@@ -214,8 +214,8 @@ inline double smallest_rate(const TrainOptions& o) {
                    o.fusion_stage.estimator_learning_rate});
 }
 
-/// Largest max|a - b| / max(max|b|, smallest rate) over the tensors, and the name of that tensor; of the first one whose
-/// difference is not finite, if there is any. Throws std::logic_error if they are not the same tensors.
+/// Largest max|a - b| / max(max|b|, smallest rate) over the tensors, and the name of that tensor; that of the first one
+/// that is not finite, if there is any. Throws std::logic_error if they are not the same tensors.
 inline std::pair<double, std::string> distance(const Parameters& a, const Parameters& b, const TrainOptions& o) {
   if (a.size() != b.size()) throw std::logic_error("distance: other numbers of parameters");
   std::pair<double, std::string> worst = {0, "none"};

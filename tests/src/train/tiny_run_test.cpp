@@ -39,7 +39,8 @@ TEST(Distance, IsRelativeToTheSmallestRateAtLeast) {
 
 TEST(Distance, DoesNotLoseWhatIsNotFinite) {
   const auto o = options("f64");
-  for (const auto& [a, b] : {std::pair(three(1, nan, 3), three(1, 2, 3.5)), std::pair(three(1, 2, 3), three(1, nan, 3.5)),
+  for (const auto& [a, b] : {std::pair(three(1, nan, 3), three(1, 2, 3.5)),
+                             std::pair(three(1, 2, 3), three(1, nan, 3.5)),
                              std::pair(three(1, INFINITY, 3), three(1, INFINITY, 3.5))}) {
     const auto [worst, name] = distance(a, b, o);
     EXPECT_TRUE(std::isnan(worst)) << worst;

@@ -1,5 +1,5 @@
-// What is exchanged between ranks that share instead of keeping it each (parallel.zero) is all needed: whichever exchange is
-// left out, the measure that holds such runs against the one-rank run notices it.
+// What ranks exchange that share instead of keeping it each (parallel.zero) is all needed: whichever exchange is left out,
+// the measure that holds such runs against the one-rank run notices it.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -26,7 +26,8 @@ struct Exchanges {
 /// Undoes what a collective has done. Not before it is waited for: ranks without a sample begin it at another time.
 class Undone : public cluster::Work {
  public:
-  Undone(std::unique_ptr<cluster::Work> work, std::function<void()> undo) : work_(std::move(work)), undo_(std::move(undo)) {}
+  Undone(std::unique_ptr<cluster::Work> work, std::function<void()> undo)
+      : work_(std::move(work)), undo_(std::move(undo)) {}
   void wait() override {
     work_->wait();
     undo_();
@@ -37,8 +38,8 @@ class Undone : public cluster::Work {
   std::function<void()> undo_;
 };
 
-/// Numbers reduce-scatters and all-gathers, and those of the groups split off from it, in which weights are gathered; of
-/// the forgotten one a rank gets its own part alone.
+/// Numbers reduce-scatters and all-gathers, and those of groups split off from it, in which weights are gathered; of the
+/// forgotten one a rank gets its own part alone.
 class Forgetful : public cluster::WrappedCommunicator {
  public:
   Forgetful(cluster::Communicator& inner, Exchanges& own, Exchanges& of_weights)
@@ -171,12 +172,14 @@ TEST_F(ForgottenTest, WeightsAreGathered) {
   const auto o = options(3);
   make_oracle(o);
   EXPECT_LE(distance_without(o, -1), 1e-10);
-  // On the way forth the embedding and what is frozen and what is trained of two blocks, on the way back the first block
-  // again; and behind the training those blocks for the comparison.
+  // On the way forth the embedding and what is frozen and what is trained of two blocks, on the way back the first of
+  // these again; and behind the training both for the comparison.
   ASSERT_EQ(of_weights_.seen, 20 * 7 + 4);
   // Not of the first step, in which adapters are zero anyway.
   for (const std::int64_t first : {7, 15 * 7}) {
-    for (const std::int64_t forgotten : range(first, 7)) EXPECT_GT(distance_without(o, -1, forgotten), 1e-7) << forgotten;
+    for (const std::int64_t forgotten : range(first, 7)) {
+      EXPECT_GT(distance_without(o, -1, forgotten), 1e-7) << forgotten;
+    }
   }
 }
 

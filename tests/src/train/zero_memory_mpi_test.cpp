@@ -1,5 +1,5 @@
-// What ranks share (parallel.zero) takes a rank its share of the memory: optimiser states, gradients between micro-batches,
-// adapters and frozen weights.
+// What ranks share (parallel.zero) takes a rank its share of the memory: optimiser states, gradients between
+// micro-batches, adapters and frozen weights.
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
