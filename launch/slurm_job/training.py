@@ -61,7 +61,7 @@ def plan(root, o, words):
     if done.returncode != 0:
         text = (done.stderr.strip().splitlines() or [f"medfuse plan ended with code {done.returncode}"])[-1]
         raise Refusal(done.returncode if done.returncode in (2, 3) else 2, text)
-    shown = r"mesh:|  needed|  a step" if o.machine or o.gpus_per_node else r"mesh:"
+    shown = r"mesh:|encoder stage:|  needed|  a step" if o.machine or o.gpus_per_node else r"mesh:|encoder stage:"
     return [re.sub(r"  +", "  ", row.strip()) for row in done.stdout.splitlines() if re.match(shown, row)]
 
 

@@ -158,10 +158,11 @@ class Submit(unittest.TestCase):
         self.assertIn("submit: not checked: ", done.stderr)
         self.assertEqual(self.submit("--no-check", "--", "--data.path", self.path / "none").returncode, 0)
 
-    def test_a_split_layout_is_checked_all_the_same(self):
+    def test_a_split_layout_is_checked(self):
         layout = ["--parallel.layout", "split"]
-        self.assertIn("as if parallel.layout were interleaved", self.submit("--tasks-per-node", 2, "--", *layout).stderr)
+        self.assertIn("checked: encoder stage: 1 data x 1 tensor for the text", self.submit("--tasks-per-node", 2, "--", *layout).stderr)
         self.refused(self.submit("--tasks-per-node", 2, "--", *layout, "--batch", 0), 2, "batch")
+        self.refused(self.submit("--tasks-per-node", 1, "--", *layout), 2, "split needs at least 2 ranks")
 
     def test_sbatch_missing_or_unwilling(self):
         bare = self.path / "bare"
