@@ -160,7 +160,8 @@ class Submit(unittest.TestCase):
 
     def test_a_split_layout_is_checked(self):
         layout = ["--parallel.layout", "split"]
-        self.assertIn("checked: encoder stage: 1 data x 1 tensor for the text", self.submit("--tasks-per-node", 2, "--", *layout).stderr)
+        done = self.submit("--tasks-per-node", 2, "--", *layout)
+        self.assertIn("checked: encoder stage: 1 data x 1 tensor for the text", done.stderr)
         self.refused(self.submit("--tasks-per-node", 2, "--", *layout, "--batch", 0), 2, "batch")
         self.refused(self.submit("--tasks-per-node", 1, "--", *layout), 2, "split needs at least 2 ranks")
 
