@@ -60,6 +60,10 @@ void Reducer::arrive(std::size_t parameter) {
 }
 
 void Reducer::launch(const Bucket& bucket) {
+  // Of a bucket that has travelled only this rank's share is still wanted.
+  for (Sum& before : sums_) {
+    if (zero_ > 0 && before.ends <= r_.tally().seconds) before.flat.reset();
+  }
   Sum sum;
   const std::int64_t elements = zero_ == 0 ? bucket.elements : bucket.block * ranks_;
   sum.flat = r_.make(Item::buckets, elements, wire_);

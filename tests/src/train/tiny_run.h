@@ -120,12 +120,15 @@ inline weights::LlamaConfig llama(std::int64_t key_heads = 2) {
   return config;
 }
 
+/// With the weights of `o.text.model`, or random ones.
 inline std::unique_ptr<model::MedfuseModel> make_model(
     const TrainOptions& o, const data::PackedInfo& info,
     const model::TensorParallelPtr& ranks = model::no_tensor_parallel(), std::int64_t key_heads = 2,
     const model::WeightStorePtr& store = nullptr) {
-  auto text =
-      std::make_shared<model::TextEncoder>(o.text, llama(key_heads), model::compute_type(o.precision), o.seed, ranks, store);
+  const at::ScalarType type = model::compute_type(o.precision);
+  const auto text = o.text.model.empty()
+                        ? std::make_shared<model::TextEncoder>(o.text, llama(key_heads), type, o.seed, ranks, store)
+                        : model::TextEncoder::load(o.text, type, o.seed, ranks, store);
   text->cache_frozen_states(o.text_cache_mib << 20);
   return std::make_unique<model::MedfuseModel>(model_options(o, info), text);
 }
