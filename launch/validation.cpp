@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "src/evaluate/inference.h"
 #include "src/evaluate/scores.h"
+#include "src/parallel/weight_shards.h"
 
 namespace medfuse::launch {
 
@@ -33,6 +34,8 @@ train::Score validation_score(model::MedfuseModel& model, const data::PackedRead
                "split.validation, or set validate.every to 0", rows.size());
   }
   return [&model, &reader, ranks, rows, micro_batch](const std::function<bool()>& stop) -> std::optional<double> {
+    // A score that is made up for may be wanted before the stage is entered.
+    if (ranks.shards) ranks.shards->divide(parallel::Sharers::all);
     try {
       const auto predictions = evaluate::predict(
           model, reader, rows, ranks.host, {.micro_batch = micro_batch, .before_pass = [&] { if (stop()) throw LeftOff(); }});

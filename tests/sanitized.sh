@@ -13,7 +13,7 @@ if [ "${1:-}" = --all ]; then
   targets=(all)
   # Not what needs another program than the test (launch, slurm, bench: hours), nor what compares times; the thread sanitizer's
   # are not built.
-  selection=(-E '^(house|launch_|slurm_|bench_|mpi_overlap_test)')
+  selection=(-E '^(house|launch_|slurm_|bench_|mpi_overlap_test|overlap_mpi_test)')
   leaks=0
 fi
 launch/configure.sh -B build-sanitized -G Ninja -DMEDFUSE_SANITIZE=address,undefined,float-cast-overflow

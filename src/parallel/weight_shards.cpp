@@ -89,7 +89,7 @@ WeightShards::Flat WeightShards::make_flat(const std::vector<at::Tensor>& tensor
 void WeightShards::divide(Sharers sharers) {
   if (!divisible_ || sharers == sharers_) return;
   const at::NoGradGuard no_grad;
-  // Ranks that never share but with all have the same part before and after; where all shared they help the others to theirs.
+  // A rank that shares with all only keeps its part. Where all shared, it takes part in the gathering: others need it.
   const Sharers before = sharers_;
   for (std::size_t unit = 0; unit < units_.size(); ++unit) {
     sharers_ = before;

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -52,12 +53,19 @@ std::string obstacle_of(const Job& job, std::int64_t degree) {
                                 job.llama.intermediate_size);
 }
 
-/// Of those that fit, the ones into which the model can be split.
+/// Of those that fit, the ones into which the model can be split and that leave whole groups for both encoders. Not by
+/// cluster::tensor_degrees(), which looks at every degree up to the ranks: here these may be billions.
 std::vector<std::int64_t> working_degrees(const Job& job) {
+  const std::int64_t lab_ranks = job.options.parallel.lab_ranks;
   std::vector<std::int64_t> degrees = fitting_degrees(job);
-  std::erase_if(degrees, [&](std::int64_t degree) { return !obstacle_of(job, degree).empty(); });
+  std::erase_if(degrees, [&](std::int64_t degree) {
+    const bool groups = !job.split() || (job.ranks() >= 2 * degree && lab_ranks < job.ranks() && lab_ranks % degree == 0);
+    return !groups || !obstacle_of(job, degree).empty();
+  });
   return degrees;
 }
+
+std::string list(const std::vector<std::int64_t>& degrees) { return fmt::format("{}", fmt::join(degrees, ", ")); }
 
 void check_degree(const Job& job) {
   const std::int64_t degree = job.options.parallel.tensor;
@@ -73,10 +81,10 @@ void check_degree(const Job& job) {
   Job wider = job;
   wider.options.parallel.across_nodes = true;
   const std::vector<std::int64_t> working = working_degrees(job), all = working_degrees(wider);
-  usage_error("parallel.tensor: {}; degrees that work: {}{}", why, fmt::join(working, ", "),
-              all.size() > working.size()
-                  ? fmt::format("; with parallel.across_nodes = true (slow links within a group) {}", fmt::join(all, ", "))
-                  : "");
+  std::vector<std::int64_t> more;
+  std::set_difference(all.begin(), all.end(), working.begin(), working.end(), std::back_inserter(more));
+  usage_error("parallel.tensor: {}; degrees that work: {}{}", why, working.empty() ? "none" : list(working),
+              more.empty() ? "" : "; with parallel.across_nodes = true (slow links within a group) also " + list(more));
 }
 
 }  // namespace

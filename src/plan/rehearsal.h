@@ -14,7 +14,7 @@ namespace medfuse::plan {
 
 /// What travels.
 enum class Flow : std::size_t {
-  gradients,   ///< over the data group
+  gradients,   ///< over those that divide the samples
   parameters,  ///< updated adapters, from their owners (ZeRO)
   weights,     ///< frozen blocks (ZeRO-3)
   tensor,      ///< sums and gathers within a tensor group

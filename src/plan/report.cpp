@@ -38,6 +38,11 @@ std::string mesh_of(std::int64_t ranks, const Choice& c) {
                      c.sequence ? "s" : "");
 }
 
+bool splits(const Job& job) {
+  const auto& stages = job.options.stages;
+  return job.split() && std::find(stages.begin(), stages.end(), "encoders") != stages.end();
+}
+
 std::string memory_of(const Candidate& c, const Machine& machine) {
   return size_of(c.bytes) + (tight(c, machine) ? "!" : "");
 }
@@ -66,7 +71,7 @@ std::string headline(const Job& job) {
     text += fmt::format("{} of the {} data ranks have no sample: batch is too small for them\n",
                         job.data() - job.options.batch, job.data());
   }
-  if (job.split()) {
+  if (splits(job)) {
     const std::int64_t groups = text_groups(job), lab_ranks = (job.data() - groups) * p.tensor;
     text += fmt::format("encoder stage: {} data x {} tensor for the text, on a rank {}; {} for the labs, on a rank {} of {}\n",
                         groups, p.tensor, samples_of(portion(job, groups)), lab_ranks,
@@ -116,7 +121,7 @@ std::string traffic_table(const Job& job, const Plan& plan) {
   }
   text += fmt::format("  {:<32}", "computing");
   for (const StagePlan& stage : plan.stages) text += fmt::format("{:>28}", time_of(stage.seconds() - stage.waiting()));
-  if (job.split()) {
+  if (splits(job)) {
     text += fmt::format("\n  {:<32}", "waiting for the other encoder");
     for (const StagePlan& stage : plan.stages) text += fmt::format("{:>28}", time_of(stage.idle));
   }

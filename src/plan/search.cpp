@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "cluster/mesh.h"
 #include "src/plan/crew.h"
 
 namespace medfuse::plan {
@@ -90,7 +91,7 @@ void try_layouts(const Job& job, Choice choice, Search& found, std::optional<Can
   if (groups < 2 || std::find(stages.begin(), stages.end(), "encoders") == stages.end()) return;
   // The text encoder is the same in either layout, and so is what suits it.
   const auto sizes = [&](std::int64_t lab_ranks) {
-    if (interleaved) return std::set{interleaved->choice.micro_batch};
+    if (interleaved) return std::set{interleaved->choice.micro_batch, job.options.micro_batch};
     choice.lab_ranks = lab_ranks;
     return micro_batches(with(job, choice));
   };
@@ -200,7 +201,11 @@ std::optional<Candidate> smallest_change(const Job& job) {
   for (std::int64_t zero = given.zero + 1; zero <= highest_level(job, given.tensor); ++zero) change(&Choice::zero, zero);
   if (given.tensor > 1) change(&Choice::sequence, true);
   for (const std::int64_t tensor : tensor_degrees(job)) {
-    if (tensor > given.tensor) change(&Choice::tensor, tensor);
+    if (tensor <= given.tensor) continue;
+    change(&Choice::tensor, tensor);
+    if (job.split() && job.options.parallel.lab_ranks == 0 && job.ranks() >= 2 * tensor) {
+      changes.back().lab_ranks = tensor * cluster::lab_rows(job.ranks() / tensor, tensor, 0);  // chosen anew
+    }
   }
   std::optional<Candidate> best;
   for (const Choice& choice : changes) {

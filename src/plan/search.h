@@ -47,8 +47,9 @@ struct Search {
   std::optional<Candidate> least;  ///< the one that needs least memory, fitting or not
 };
 
-/// Micro-batches are the powers of two up to a rank's samples, and the job's own. Numbers of lab ranks are the least, the one
-/// with which both encoders take about equally long, and the job's own.
+/// Micro-batches are the powers of two up to a rank's samples, and the job's own; split the fastest of the interleaved mesh,
+/// and the job's own. Numbers of lab ranks are the least, the one with which both encoders take about equally long, and the
+/// job's own.
 Search search(const Job& job);
 
 /// The option (one, if one is enough) whose change makes a job fit that does not, at the least loss of speed; empty if

@@ -41,7 +41,6 @@ EncodersStage::EncodersStage(const TrainOptions& options, model::MedfuseModel& m
       lab_schedule_(schedule(options, options.encoders.lab_learning_rate, lab_steps(options, reader))),
       steps_(count_steps(options, reader)),
       samples_(std::ssize(reader.indices(data::Split::train))) {
-  if (ranks.shards) ranks.shards->divide(parallel::Sharers::some);
   const Ranks task = ranks_of_task(ranks);
   if (ranks.trains_text()) {
     text_ = std::make_unique<Task>(
@@ -72,6 +71,10 @@ std::vector<checkpoint::ShardedTensor> EncodersStage::state() const {
     for (auto& tensor : task->updater.state()) all.push_back(std::move(tensor));
   }
   return all;
+}
+
+void EncodersStage::enter() {
+  if (ranks_.shards) ranks_.shards->divide(parallel::Sharers::some);
 }
 
 void EncodersStage::unite_parameters() {

@@ -48,7 +48,6 @@ FusionStage::FusionStage(const TrainOptions& options, model::MedfuseModel& model
       updater_("fusion", parameter_groups(options, model), options.adam,
                schedule(options, options.fusion_stage.learning_rate, steps_),
                options.clip, options.parallel, ranks) {
-  if (ranks.shards) ranks.shards->divide(parallel::Sharers::all);
   if (model.estimator && options.fusion.mutual_information > 0) {
     estimator_updater_ = std::make_unique<Updater>(
         "estimator", std::vector<ParameterGroup>{group(model, {"estimator."}, 0)}, options.adam,
@@ -58,6 +57,10 @@ FusionStage::FusionStage(const TrainOptions& options, model::MedfuseModel& model
 
 std::int64_t FusionStage::count_steps(const TrainOptions& options, const data::PackedReader& reader) {
   return stage_steps(options.fusion_stage.length, options.batch, reader);
+}
+
+void FusionStage::enter() {
+  if (ranks_.shards) ranks_.shards->divide(parallel::Sharers::all);
 }
 
 double FusionStage::epoch_of(std::int64_t step) const {

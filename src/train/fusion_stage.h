@@ -30,6 +30,7 @@ class FusionStage : public Stage {
   const std::string& name() const override { return name_; }
   std::int64_t steps() const override { return steps_; }
   double epoch_of(std::int64_t step) const override;
+  void enter() override;
   StepReport step(std::int64_t step) override;
   std::vector<checkpoint::ShardedTensor> state() const override;
 

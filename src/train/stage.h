@@ -28,6 +28,9 @@ class Stage {
   virtual std::int64_t steps() const = 0;
   /// Samples of the training split, for the epoch that reports show.
   virtual double epoch_of(std::int64_t step) const = 0;
+  /// Called before the first step here, also of a stage that goes on: what must be done together, which making a stage, by
+  /// ranks of which one may fail to read a checkpoint, must not be. Collective.
+  virtual void enter() {}
   /// Forward, backward, reduction and update of one global step. Collective.
   virtual StepReport step(std::int64_t step) = 0;
   /// Puts the newest parameters on every rank, where ranks have trained different ones: before a checkpoint and at the end

@@ -138,6 +138,7 @@ void Trainer::begin_stage(const Position& position) {
     stage_ = plan.make();
     stage_index_ = position.stage;
   }
+  stage_->enter();
   observer_.begun(plan.name, position.step, plan.steps);
   if (options_.stop) options_.stop->will_save(saves_.bytes_with(stage_->state()));
 }

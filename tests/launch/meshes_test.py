@@ -12,13 +12,13 @@ MESHES = {
     "encoders": [
         (2, {"parallel.zero": 1}),
         (3, {"parallel.tensor": 3}),
-        (4, {"parallel.zero": 2, "parallel.layout": "split", "parallel.lab_ranks": 1}),
+        (4, {"parallel.zero": 3, "parallel.layout": "split", "parallel.lab_ranks": 1}),
         (1, {}),
     ],
     "fusion": [
         (2, {"parallel.zero": 3}),
         (3, {"parallel.tensor": 3, "parallel.sequence": "yes"}),
-        (4, {"parallel.zero": 1, "micro_batch": 1}),
+        (4, {"parallel.zero": 2, "micro_batch": 1}),
     ],
 }
 # Of float64, where all that differs is the order of sums: 1e-16 a sum, over thousands of them and 40 steps of Adam.

@@ -119,6 +119,7 @@ class StepsTest : public testing::Test {
     std::unique_ptr<train::Stage> stage;
     if (stage_name == "encoders") stage = std::make_unique<train::EncodersStage>(o, model, *reader_, ranks);
     else stage = std::make_unique<train::FusionStage>(o, model, *reader_, ranks);
+    stage->enter();
     bench::TensorMeter::instance().restart();
     if (o.parallel.zero == 3) stage->step(0);  // leaves a unit of the weights there for the next
     result.data_bytes = result.tensor_bytes = 0;

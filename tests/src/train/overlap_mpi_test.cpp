@@ -1,4 +1,4 @@
-// What a slow network costs a whole training step of the text encoder: at every zero level more than half of it is hidden
+// What a slow network costs a whole training step of the text encoder: with zero 0, 1 and 3 more than half of it is hidden
 // behind the passes. How much a step grows is what it waits for the network: two steps' times would also tell what else the
 // cores had to do.
 #include <fmt/format.h>
@@ -41,7 +41,6 @@ weights::LlamaConfig llama() {
   config.max_position_embeddings = 64;
   return config;
 }
-
 
 struct Case {
   std::int64_t zero;
