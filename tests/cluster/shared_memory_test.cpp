@@ -157,6 +157,24 @@ TEST(SharedCollectives, AnInputMayChangeOnceItsGatheringHasEnded) {
   }
 }
 
+// Beyond 4 MiB the own part is copied past the caches, where its place allows.
+TEST(SharedCollectives, LongPartsAreGatheredAnywhere) {
+  const auto communicator = make_mpi_communicator(test_process());
+  const int n = communicator->size(), me = communicator->rank();
+  for (const std::int64_t count : {std::int64_t{1} << 20, (std::int64_t{1} << 20) + 13, std::int64_t{2400001}}) {
+    for (const std::int64_t offset : {0, 1, 4}) {
+      const at::Tensor space = at::full({offset + n * count + 1}, -1, at::kFloat);
+      const at::Tensor output = space.narrow(0, offset, n * count), input = at::arange(count, at::kFloat).add_(me);
+      communicator->all_gather(output, input)->wait();
+      for (int r = 0; r < n; ++r) {
+        EXPECT_TRUE(at::equal(output.narrow(0, r * count, count), at::arange(count, at::kFloat).add_(r)))
+            << "part of rank " << r << ", " << count << " elements, " << offset << " behind the beginning";
+      }
+      EXPECT_EQ(space[-1].item<float>(), -1);
+    }
+  }
+}
+
 TEST(ReduceInOrder, ResultMayBeAnyPart) {
   for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16, at::kLong}) {
     for (const int count : {1, 7, 5000}) {
