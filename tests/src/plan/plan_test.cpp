@@ -299,7 +299,9 @@ TEST(Plan, StatesAreSharedByLevel) {
   EXPECT_EQ(held(1, Item::weights), weights);
   EXPECT_NEAR(held(1, Item::moments), moments / 8, 1e3);
   EXPECT_NEAR(held(1, Item::gradients), gradients, 0.01 * gradients);
-  EXPECT_NEAR(held(2, Item::gradients), 2 * gradients / 8, 1e3);  // the shard so far, and the last pass's
+  // The shard so far, and what the last pass has added to it when memory is at its peak.
+  EXPECT_GT(held(2, Item::gradients), gradients / 8 - 1e3);
+  EXPECT_LT(held(2, Item::gradients), 2 * gradients / 8 + 1e3);
   EXPECT_NEAR(held(3, Item::weights), weights / 8, 1e5);
   EXPECT_GT(held(3, Item::gathered), 0);
 }
