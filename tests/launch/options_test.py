@@ -5,6 +5,8 @@ import unittest
 
 from medfuse_cli import medfuse
 
+SHAPE = "configs/shapes/llama-3-8b"  # a config.json, which is read before the data are
+
 COMMANDS = ["pack", "train", "evaluate", "predict", "impute", "tokenize", "embed", "checkpoint", "export", "plan", "info"]
 
 # Starts what is behind it, a little later on rank 0, or elsewhere than on rank 0 with one word more.
@@ -99,13 +101,13 @@ class Options(unittest.TestCase):
         self.check_usage(medfuse("train", "--config", self.path / "none.cfg", "--run", self.path / "r"), "none.cfg")
 
     def test_value_keeps_number_sign_and_blanks(self):
-        path = self.config("data.path = /no such/place #1\ntext.model = x\n")
+        path = self.config(f"data.path = /no such/place #1\ntext.model = {SHAPE}\n")
         result = medfuse("train", "--config", path, "--run", self.path / "r")
         self.assertEqual(result.code, 3)
         self.assertIn("/no such/place #1", result.errors[0])
 
     def test_pack_keys_may_stand_beside_train_keys(self):
-        path = self.config("data.path = /nowhere\ntext.model = x\n[text]\nsections = chief complaint\n")
+        path = self.config(f"data.path = /nowhere\ntext.model = {SHAPE}\n[text]\nsections = chief complaint\n")
         result = medfuse("train", "--config", path, "--run", self.path / "r")
         self.assertEqual(result.code, 3)
         self.assertIn("/nowhere", result.errors[0])
@@ -135,7 +137,7 @@ class Options(unittest.TestCase):
 
     def test_lab_ranks_that_do_not_fit_are_refused_before_anything_is_read(self):
         def train(ranks, *more):
-            return medfuse("train", "--data.path", "/nowhere", "--text.model", "m", "--run", self.path / "r",
+            return medfuse("train", "--data.path", "/nowhere", "--text.model", SHAPE, "--run", self.path / "r",
                            "--parallel.layout", "split", *more, ranks=ranks)
         for key, value in [("parallel.layout", "both"), ("parallel.lab_ranks", -1), ("encoders.lab_steps", -1)]:
             result = medfuse("train", "--data.path", "/nowhere", "--text.model", "m", "--run", self.path / "r", f"--{key}", value)
