@@ -38,6 +38,10 @@ double Job::flops() const {
   return peak * machine.matmul_share;
 }
 
+bool Job::has_encoders() const {
+  return std::find(options.stages.begin(), options.stages.end(), "encoders") != options.stages.end();
+}
+
 std::int64_t Job::lab_batch() const { return options.encoders.lab_batch > 0 ? options.encoders.lab_batch : options.batch; }
 
 Portion portion(const Job& job, std::int64_t ranks) {

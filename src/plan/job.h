@@ -34,6 +34,7 @@ struct Job {
   double flops() const;                ///< attainable by a rank in products, FLOP/s
 
   bool split() const { return options.parallel.layout == "split"; }
+  bool has_encoders() const;  ///< whether there is an encoder stage, which is the one that a layout divides
   std::int64_t lab_batch() const;  ///< samples of a step of the lab transformer
 };
 

@@ -38,11 +38,6 @@ std::string mesh_of(std::int64_t ranks, const Choice& c) {
                      c.sequence ? "s" : "");
 }
 
-bool splits(const Job& job) {
-  const auto& stages = job.options.stages;
-  return job.split() && std::find(stages.begin(), stages.end(), "encoders") != stages.end();
-}
-
 std::string memory_of(const Candidate& c, const Machine& machine) {
   return size_of(c.bytes) + (tight(c, machine) ? "!" : "");
 }
@@ -63,15 +58,15 @@ std::string headline(const Job& job) {
       "tensor group, {}\n",
       shape.blocks, shape.width, frozen / 1e9, static_cast<double>(shape.adapters()) / 1e6, job.options.precision);
   text += fmt::format("mesh: {} ranks = {} data x {} tensor{} on {} node{}, zero {}, recompute {}; {}\n", job.ranks(),
-                      job.data(), p.tensor, p.sequence && p.tensor > 1 ? " (sequence)" : "", job.nodes, job.nodes == 1 ? "" : "s", p.zero,
-                      job.options.recompute, job.machine.name);
+                      job.data(), p.tensor, p.sequence && p.tensor > 1 ? " (sequence)" : "", job.nodes,
+                      job.nodes == 1 ? "" : "s", p.zero, job.options.recompute, job.machine.name);
   text += fmt::format("step: {} samples of {} tokens, on a rank {}\n", job.options.batch, job.tokens,
                       samples_of(portion(job, job.data())));
   if (job.options.batch < job.data()) {
     text += fmt::format("{} of the {} data ranks have no sample: batch is too small for them\n",
                         job.data() - job.options.batch, job.data());
   }
-  if (splits(job)) {
+  if (job.split() && job.has_encoders()) {
     const std::int64_t groups = text_groups(job), lab_ranks = (job.data() - groups) * p.tensor;
     text += fmt::format("encoder stage: {} data x {} tensor for the text, on a rank {}; {} for the labs, on a rank {} of {}\n",
                         groups, p.tensor, samples_of(portion(job, groups)), lab_ranks,
@@ -121,7 +116,7 @@ std::string traffic_table(const Job& job, const Plan& plan) {
   }
   text += fmt::format("  {:<32}", "computing");
   for (const StagePlan& stage : plan.stages) text += fmt::format("{:>28}", time_of(stage.seconds() - stage.waiting()));
-  if (splits(job)) {
+  if (job.split() && job.has_encoders()) {
     text += fmt::format("\n  {:<32}", "waiting for the other encoder");
     for (const StagePlan& stage : plan.stages) text += fmt::format("{:>28}", time_of(stage.idle));
   }
@@ -142,8 +137,8 @@ std::string best_table(const Job& job, const Search& found, std::size_t rows) {
   for (std::size_t i = 0; i < std::min(rows, found.best.size()); ++i) {
     const Candidate& c = found.best[i];
     text += fmt::format("  {:<16}{:>6}{:>12}{:>13}{:>12}{:>12}{:>12.0f}{:>9.1f}%\n", mesh_of(job.ranks(), c.choice),
-                        c.choice.zero, c.choice.recompute, c.choice.micro_batch, memory_of(c, job.machine), time_of(c.plan.seconds()),
-                        tokens_per_second(job, c), 100 * c.plan.waiting() / c.plan.seconds());
+                        c.choice.zero, c.choice.recompute, c.choice.micro_batch, memory_of(c, job.machine),
+                        time_of(c.plan.seconds()), tokens_per_second(job, c), 100 * c.plan.waiting() / c.plan.seconds());
   }
   if (!found.refusals.empty()) text += "not among them\n";
   for (const Refusal& r : found.refusals) text += fmt::format("  tensor {}, zero {}: {}\n", r.tensor, r.zero, r.reason);

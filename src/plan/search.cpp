@@ -86,9 +86,8 @@ void try_layouts(const Job& job, Choice choice, Search& found, std::optional<Can
   };
   choice.lab_ranks = {};
   const auto interleaved = attempt({}, micro_batches(with(job, choice)));
-  const auto& stages = job.options.stages;
   const std::int64_t groups = job.ranks() / choice.tensor;
-  if (groups < 2 || std::find(stages.begin(), stages.end(), "encoders") == stages.end()) return;
+  if (groups < 2 || !job.has_encoders()) return;
   // The text encoder is the same in either layout, and so is what suits it.
   const auto sizes = [&](std::int64_t lab_ranks) {
     if (interleaved) return std::set{interleaved->choice.micro_batch, job.options.micro_batch};
